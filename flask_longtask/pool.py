@@ -1,0 +1,43 @@
+"""Connections to Redis for a web process, kept ready at less cost than redis-py's own pool keeps them."""
+
+import threading
+from typing import Any
+
+from redis import ConnectionPool
+from redis.exceptions import MaxConnectionsError
+
+
+class WebPool(ConnectionPool):
+    """Hands out a connection as it is, and lets a crowd of requests wait for one instead of refusing it.
+
+    Before each command redis-py polls the connection for anything left to read, and before and after it
+    counts connections for OpenTelemetry: under gevent that is two thirds of the time that the command
+    takes (benchmarks/README.md). Without the poll, a connection that has died since is found out when it
+    is used, and the client's one retry takes another.
+
+    Not where an exception can come between a command and its answer, such as a task's soft time limit:
+    the next command would be given that answer.
+    """
+
+    def __init__(self, wait: float, max_connections: int | None = None, **parameters: Any) -> None:
+        super().__init__(max_connections=max_connections, **parameters)
+        self._wait = wait  # seconds that a request waits for a connection at most
+
+    def reset(self) -> None:
+        super().reset()
+        self._free = threading.Semaphore(self.max_connections)
+
+    def get_connection(self, *args: Any, **options: Any) -> Any:
+        self._checkpid()  # a forked process must not use its parent's connections
+        if not self._free.acquire(timeout=self._wait):
+            raise MaxConnectionsError(
+                f"All {self.max_connections} connections to Redis are in use."
+            )
+        try:
+            return self._available_connections.pop()
+        except IndexError:
+            return self.make_connection()  # it connects when it is used
+
+    def release(self, connection: Any) -> None:
+        self._available_connections.append(connection)
+        self._free.release()

@@ -1,0 +1,277 @@
+"""What a client is told about a task: a pure function over what Redis holds. No I/O lives here.
+
+Two documents come in, either of which may be missing: `meta`, which Celery stored
+(`celery-task-meta-<id>`), and `record`, which `backend.py` keeps beside it. One comes out: the status
+object of the HTTP contract. No stored value makes `describe` raise: both documents may have been
+written by another program, an older version, or a task that reports nonsense.
+"""
+
+import builtins
+import contextlib
+import json
+import math
+from bisect import bisect_left
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from flask_longtask.presence import Presence
+
+#: The state of a task whose stored document is not what Celery writes.
+UNREADABLE = "UNREADABLE"
+
+#: A task in one of these states will not change any more. Celery stores the first three; IGNORED is
+#: stored by `task.py` for a task that raised `Ignore`, REJECTED by tasks that set it themselves.
+ENDED_STATES = frozenset({"SUCCESS", "FAILURE", "REVOKED", "IGNORED", "REJECTED", UNREADABLE})
+
+#: Given to clients as PROGRESS: those of the pattern take any name but it and PENDING for the end.
+_TAKEN_UP = frozenset({"STARTED", "RECEIVED"})
+
+Document = Mapping[str, Any]
+
+
+class Progress(NamedTuple):
+    """How far a task is: `0 <= current <= total`, `total > 0`, and a sentence for a person."""
+
+    current: int | float = 0
+    total: int | float = 1
+    message: str = ""
+
+    @property
+    def percent(self) -> int:
+        """Whole percent, rounded down, and 99 at most: only SUCCESS makes it 100."""
+        if isinstance(self.current, int) and isinstance(self.total, int):
+            return min(99, self.current * 100 // self.total)
+        return min(99, int(self.current / self.total * 100))
+
+    @classmethod
+    def of(cls, meta: object) -> "Progress":
+        """Make sense of whatever a task gave to `update_state` as its meta."""
+        if isinstance(meta, str):
+            return cls(message=meta)
+        if not isinstance(meta, Mapping):
+            return cls()
+        message = meta.get("status")
+        message = message if isinstance(message, str) else ""
+        current, total = _number(meta.get("current", 0)), _number(meta.get("total", 1))
+        if current is None or total is None or total <= 0:
+            return cls(message=message)
+        if isinstance(current, float) or isinstance(total, float):
+            try:
+                current, total = float(current), float(total)
+            except OverflowError:  # an integer beyond every float
+                return cls(message=message)
+        return cls(max(0, min(current, total)), total, message)
+
+    def dump(self) -> str:
+        """The text that `load` reads: what the record keeps as a task's last progress."""
+        return json.dumps(self)
+
+    @classmethod
+    def load(cls, text: object) -> "Progress | None":
+        if not isinstance(text, str):
+            return None
+        try:
+            current, total, message = json.loads(text)
+        except (ValueError, TypeError, RecursionError):
+            return None
+        return cls.of({"current": current, "total": total, "status": message})
+
+
+def describe(
+    task_id: str,
+    meta: Document | None,
+    record: Document | None,
+    now: datetime,
+    presence: Presence | None = None,
+) -> dict[str, Any]:
+    """The status object of a task that exists, that is, of which `meta` or `record` is given.
+
+    `now` is an aware datetime: the seconds left and whether a task is still scheduled depend on it.
+    `presence` tells who is there to run tasks; it matters only to a task that has not ended.
+    """
+    meta, record = meta or {}, record or {}
+    state = meta.get("status", "PENDING")
+    state = state if isinstance(state, str) and state else UNREADABLE
+    info = meta.get("result")
+    progress: Progress | None
+    result: object = None
+    percent: int | None = None
+
+    if state == "PENDING":
+        progress, message = Progress.of(info), _waiting(record, now, presence)
+    elif state in _TAKEN_UP:
+        state, progress, message = "PROGRESS", Progress(), "Started"
+    elif state == "SUCCESS":
+        progress, message, result = _success(info, _stopped(record))
+        percent = 100
+    elif state == "RETRY":
+        progress, message = _stopped(record) or Progress(), _retry(info, record)
+    elif state == "FAILURE":
+        progress, message = _stopped(record) or _reported_by_hand(info), _error_text(info)
+        if progress is None:
+            progress, percent = Progress(1, 1), 0  # 1/1 as in the tutorial, but never a full bar
+    elif state == "REVOKED":
+        progress, message = _stopped(record) or Progress(), _revoked(info)
+    elif state == UNREADABLE:
+        progress, message = (
+            _stopped(record) or Progress(),
+            "What is stored about this task cannot be read",
+        )
+    elif state in ENDED_STATES:
+        progress, message = _stopped(record) or Progress(), state.capitalize()
+    else:
+        progress = Progress.of(info)
+        message = progress.message
+    if state not in ENDED_STATES and record.get("running"):
+        message += _worker_lost(record, presence)
+
+    ended = state in ENDED_STATES
+    started = _text(record.get("started"))
+    task = _text(record.get("task")) or _text(meta.get("name"))
+    return {
+        "state": state,
+        "current": progress.current,
+        "total": progress.total,
+        "status": message,
+        "result": result,
+        "task_id": task_id,
+        "task": task and task.rpartition(".")[2],
+        "percent": progress.percent if percent is None else percent,
+        "submitted": _text(record.get("submitted")),
+        "started": started,
+        "finished": _text(record.get("ended")) or _utc(meta.get("date_done")) if ended else None,
+        "eta": None if ended or state == "PENDING" else _seconds_left(progress, started, now),
+        "attempt": _count(record.get("attempt")) if record else None,
+    }
+
+
+def _stopped(record: Document) -> Progress | None:
+    """Where the task was when it last reported: Celery's document loses that once it runs no more."""
+    return Progress.load(record.get("progress"))
+
+
+def _number(value: object) -> int | float | None:
+    """The value if it is a number one can draw a bar with; a bool or a NaN is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if isinstance(value, int) or math.isfinite(value) else None
+
+
+def _count(value: object) -> int:
+    return value if type(value) is int and value >= 0 else 0
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _time(value: object) -> datetime | None:
+    if not isinstance(value, str):
+        return None
+    try:
+        time = datetime.fromisoformat(value)
+        return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):  # the year 1, in a zone where it is later
+        return None
+
+
+def _utc(value: object) -> str | None:
+    time = _time(value)
+    return time.isoformat() if time else None
+
+
+def _clock(time: datetime) -> str:
+    """A time inside a sentence: the page finds this form and shows it in the reader's own zone."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _waiting(record: Document, now: datetime, presence: Presence | None) -> str:
+    due, queue, number = _time(record.get("eta")), record.get("queue"), record.get("number")
+    if due and due > now:
+        return f"Scheduled for {_clock(due)}"
+    if presence and isinstance(queue, str) and queue in presence.started:
+        if presence.complete and queue not in presence.served:
+            return "Waiting: no worker is running"
+        ahead = 0
+        if isinstance(number, int):
+            cancelled = bisect_left(presence.cancelled.get(queue, ()), number)
+            ahead = number - presence.started[queue] - 1 - cancelled
+        if ahead > 0:
+            return f"Waiting: {ahead:,} {'task' if ahead == 1 else 'tasks'} ahead"
+    return "Waiting to be started again" if record.get("attempt") else "Pending..."
+
+
+def _worker_lost(record: Document, presence: Presence | None) -> str:
+    """What to add to the message of a task that runs, or seems to."""
+    if presence and presence.complete and _text(record.get("worker")) not in presence.workers:
+        return " (its worker was lost, to be started again)"
+    return " (its worker was lost, started again)" if record.get("lost") else ""
+
+
+def _success(info: object, stopped: Progress | None) -> tuple[Progress, str, object]:
+    total = stopped.total if stopped else 1
+    progress = Progress(total, total)
+    if not isinstance(info, Mapping):
+        return progress, "Task completed!", info
+    own = Progress.of(info)
+    if "current" in info or "total" in info:
+        progress = own
+    return progress, own.message or "Task completed!", info.get("result", info)
+
+
+def _reported_by_hand(info: object) -> Progress | None:
+    """The progress inside a FAILURE that a task stored itself, with `update_state`."""
+    return Progress.of(info) if isinstance(info, Mapping) and "current" in info else None
+
+
+def _retry(info: object, record: Document) -> str:
+    sentence = _error_text(info) if info else "Waiting to try again"
+    retries, limit, due = record.get("retries"), record.get("max_retries"), _time(record.get("eta"))
+    if retries:
+        sentence += f" (retry {retries}" + (f" of {limit}" if limit is not None else "")
+        sentence += f" at {_clock(due)})" if due else ")"
+    return sentence
+
+
+def _revoked(info: object) -> str:
+    # Celery stores why: its own word for a task that outlived its `expires` before it was started.
+    expired = isinstance(info, Mapping) and info.get("exc_message") in ("expired", ["expired"])
+    return "Expired before it was started" if expired else "Cancelled"
+
+
+def _error_text(info: object) -> str:
+    """The text of a stored exception, whose class need not exist in this process.
+
+    Celery's own way back to an exception object looks its class up and calls it, and raises for a
+    FAILURE that a task stored by hand: the classic 500 of a status route.
+    """
+    if not isinstance(info, Mapping):
+        return str(info) if info not in (None, "") else "Failed"
+    if "exc_type" not in info:
+        return Progress.of(info).message or _text(info.get("exc_message")) or "Failed"
+    name, arguments = str(info["exc_type"]), info.get("exc_message")
+    arguments = arguments if isinstance(arguments, list | tuple) else [arguments]
+    if name == "UnpickleableExceptionWrapper" and len(arguments) > 2:
+        # Celery's own, around one that pickle cannot take: its module, name, arguments and text.
+        _, name, arguments, *_ = arguments
+        arguments = arguments if isinstance(arguments, list | tuple) else [arguments]
+    if name == "Reject":  # Celery's own: the reason, and whether the message goes back
+        return f"Rejected: {arguments[0]}" if arguments and arguments[0] else "Rejected"
+    if len(arguments) == 1 and isinstance(arguments[0], str) and name != "KeyError":
+        return arguments[0] or name
+    builtin = getattr(builtins, name, None) if info.get("exc_module") == "builtins" else None
+    if isinstance(builtin, type) and issubclass(builtin, Exception):
+        with contextlib.suppress(Exception):  # arguments that this exception cannot have had
+            return str(builtin(*arguments)) or name  # "[Errno 2] No such file or directory: 'x'"
+    told = ", ".join(str(argument) for argument in arguments if argument not in (None, ""))
+    return f"{name}: {told}" if told else name
+
+
+def _seconds_left(progress: Progress, started: str | None, now: datetime) -> float | None:
+    since = _time(started) if started else None
+    share = progress.current / progress.total
+    if since is None or share <= 0:
+        return None
+    left = (now - since).total_seconds() * (1 - share) / share
+    return round(left, 1) if 0 <= left < math.inf else None

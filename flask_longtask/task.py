@@ -1,0 +1,203 @@
+"""The Task base class: runs in the Flask app's context, reports progress, stops when it is cancelled."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from typing import Any, NoReturn, TypeVar
+
+import celery
+from billiard.exceptions import WorkerLostError
+from celery import states
+from celery.exceptions import Ignore, Reject
+from celery.result import AsyncResult
+from celery.utils import uuid
+from kombu.exceptions import OperationalError
+
+from flask_longtask import idempotency
+from flask_longtask.tracker import Loop, Tracker
+
+Item = TypeVar("Item")
+
+
+#: Verdicts of store.lua after which a running task stops.
+_REFUSED = frozenset({"cancelled", "superseded"})
+
+
+class TaskCancelled(Ignore):  # type: ignore[misc]  # Celery has no types
+    """Raised inside a task at its next report of progress after it was cancelled.
+
+    Put right what must be put right in a `finally`; do not swallow it.
+    """
+
+
+class _NotOurs(Ignore):  # type: ignore[misc]
+    """This run is not the one that counts: the task has ended, or another worker runs it."""
+
+
+class NotQueued(OperationalError):
+    """The transaction has committed, but the task that was to follow it could not be queued.
+
+    `commit()` raises it. A Flask app that does not catch it answers 503.
+    """
+
+
+class Task(celery.Task):  # type: ignore[misc]
+    """The base class of the app's tasks. A task written for plain Celery works on it unchanged."""
+
+    #: Without the moment at which a worker takes a task up, waiting cannot be told from running.
+    track_started = True
+
+    def apply_async(self, *args: Any, **kwargs: Any) -> AsyncResult:
+        """As Celery's. In a request with an `Idempotency-Key` that has come before, the earlier task's."""
+        result = super().apply_async(*args, **kwargs)
+        result.id = idempotency.counts(result.id)
+        return result
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        with self.app.flask_app.app_context():
+            try:
+                result = self.run(*args, **kwargs)
+            except Exception as exception:
+                self._stop_tracking(report=True)
+                self._store_what_celery_leaves_out(exception)
+                raise
+            self._stop_tracking(report=False)
+            return result
+
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+        """Whether this run may begin: what came of storing STARTED, just before, tells.
+
+        Raises TaskCancelled, Ignore for a message that was delivered again although the task has ended,
+        and WorkerLostError for a task that has lost its worker too often.
+        """
+        self._stop_if_refused()
+        if self._verdict() == "ended":
+            raise _NotOurs("the task has ended")
+        if self._verdict() == "exhausted":
+            raise WorkerLostError(
+                f"Its worker was lost {self.request.lost} times, so it is not started again."
+            )
+
+    def update_state(
+        self, task_id: str | None = None, state: str | None = None, meta: Any = None, **kwargs: Any
+    ) -> None:
+        """Report progress, as with plain Celery.
+
+        `meta` is best a dict of `current`, `total` and `status`, a sentence for a person.
+        Raises TaskCancelled if the task has been cancelled.
+        """
+        super().update_state(task_id, state, meta, **kwargs)
+        if task_id is None or task_id == self.request.id:
+            self._stop_if_refused()
+
+    def track(
+        self, iterable: Iterable[Item], message: str = "", total: float | None = None
+    ) -> Iterator[Item]:
+        """Follow a loop: `for row in self.track(rows, "Importing rows"): …`
+
+        However fast the loop turns, its progress is reported at most every 100 ms and at most 100 ms
+        late. `total` is the number of items of an iterable without a length; where it is unknown the
+        bar shows the message alone. Raises TaskCancelled in the loop if the task has been cancelled.
+        """
+        if not self.request.id:  # called as a plain function: there is nobody to report to
+            yield from iterable
+            return
+        tracker = self._tracker()
+        if total is None and isinstance(iterable, Sized):
+            total = len(iterable)
+        loop = Loop(total, message)
+        tracker.enter(loop)
+        done = -1
+        for done, item in enumerate(iterable):
+            loop.current = done
+            if tracker.refused:
+                self._stop_if_refused()
+            yield item
+        loop.current = done + 1
+        tracker.leave(loop)
+
+    def delay_on_commit(self, *args: Any, **kwargs: Any) -> AsyncResult:
+        """As `delay`, but once the transaction of Flask-SQLAlchemy's session has committed."""
+        return self.apply_async_on_commit(args, kwargs)
+
+    def apply_async_on_commit(
+        self,
+        args: Iterable[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        session: Any = None,
+        **options: Any,
+    ) -> AsyncResult:
+        """As `apply_async`, but once the transaction that `session` is in has committed.
+
+        So the worker finds the rows that were written, and nothing is sent when the transaction, or the
+        savepoint that this was called in, is rolled back. `session` is any SQLAlchemy session, by default
+        Flask-SQLAlchemy's. The result's id is the one that the task will have: after the commit,
+        `accepted(result)` answers a request. Flush first, where an argument is a new row's key.
+
+        `commit()` raises NotQueued if the task could not be queued then.
+        """
+        from flask_longtask.on_commit import on_commit  # noqa: PLC0415  # SQLAlchemy is optional
+
+        if session is None:
+            session = self.app.flask_app.extensions["sqlalchemy"].session
+        task_id = options.pop("task_id", None) or uuid()
+
+        def publish() -> None:
+            try:
+                self.apply_async(args, kwargs, task_id=task_id, **options)
+            except OperationalError as error:
+                raise NotQueued(f"{self.name} could not be queued: {error}") from error
+
+        on_commit(session, publish)
+        return self.AsyncResult(task_id)
+
+    def replace(self, sig: Any) -> Any:
+        """As Celery's: another task goes on under this one's id, so this one's `Ignore` is no end."""
+        self.request.replaced = True
+        return super().replace(sig)
+
+    def _tracker(self) -> Tracker:
+        request = self.request
+        if not hasattr(request, "tracker"):
+            # The request and the backend are the task's thread's own; the tracker's must be handed them.
+            backend = self.backend
+
+            def report(current: int, total: float | None, message: str) -> bool:
+                if total is None:
+                    current, total = 0, 1
+                meta = {"current": current, "total": total, "status": message}
+                backend.store_result(request.id, meta, "PROGRESS", request=request)
+                return bool(request.verdict not in _REFUSED)
+
+            request.tracker = Tracker(report)
+        tracker: Tracker = request.tracker
+        return tracker
+
+    def _stop_tracking(self, report: bool) -> None:
+        tracker = getattr(self.request, "tracker", None)
+        if tracker is not None:
+            tracker.stop(report)
+
+    def _verdict(self) -> str | None:
+        """What came of the last report; None before the first."""
+        return getattr(self.request, "verdict", None)
+
+    def _stop_if_refused(self) -> None:
+        if self._verdict() == "superseded":
+            raise _NotOurs("another worker has taken the task up")
+        if self._verdict() == "cancelled":
+            self._stop_cancelled()
+
+    def _stop_cancelled(self) -> NoReturn:
+        """End this run, and tell the task's chord, its chain and Flower."""
+        self.backend.mark_as_revoked(self.request.id, "cancelled", request=self.request)
+        self.send_event("task-revoked", terminated=True, signum=None, expired=False)
+        raise TaskCancelled("cancelled")
+
+    def _store_what_celery_leaves_out(self, exception: Exception) -> None:
+        """States that Celery does not store, for which the bar would stand still for ever."""
+        request = self.request
+        if not request.id or isinstance(exception, TaskCancelled | _NotOurs):
+            return
+        if isinstance(exception, Ignore) and not getattr(request, "replaced", False):
+            self.backend.store_result(request.id, None, "IGNORED", request=request)
+        elif isinstance(exception, Reject) and exception.requeue:
+            self.backend.store_result(request.id, None, states.PENDING, request=request)

@@ -1,0 +1,165 @@
+"""The HTTP side of the pattern: telling about tasks, cancelling them, and the answer to a started one."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from celery.result import AsyncResult
+from flask import Blueprint, Response, current_app, redirect, render_template, request, url_for
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+from werkzeug.exceptions import Conflict, HTTPException, NotFound
+from werkzeug.wrappers import Response as BaseResponse
+
+from flask_longtask import history, idempotency, prefer, stream
+from flask_longtask.backend import RedisBackend
+from flask_longtask.json_text import dumps, plain
+from flask_longtask.problems import RETRY_AFTER, BadField, prefers, problem, wants_html
+from flask_longtask.queues import count_waiting
+from flask_longtask.status import ENDED_STATES
+
+#: Seconds between two looks at a task: what `Retry-After` says and the page does.
+POLL_SECONDS = 2
+
+#: Tasks one request may ask for.
+MOST_IDS = 100
+
+#: What a task is told as.
+_KINDS = ("application/json", "text/html", stream.MIMETYPE)
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+bp = Blueprint(
+    "longtask",
+    __name__,
+    static_folder="static",
+    static_url_path="/longtask/static",
+    template_folder="templates",
+)
+bp.register_error_handler(HTTPException, problem)
+
+
+def accepted(result: AsyncResult) -> BaseResponse:
+    """The answer of a route that has started a task: `return accepted(my_task.delay(…))`.
+
+    202 with the task's address in `Location` and its status object; a browser's plain form post is sent
+    there instead (303). Remembers that this browser started it.
+    """
+    if result.ignored:
+        raise ValueError(
+            "This task keeps no result (ignore_result), so there is nothing to follow."
+        )
+    task_id = idempotency.counts(result.id)
+    history.remember(_backend(), task_id)
+    location = url_for("longtask.status", task_id=task_id, _external=True)
+    if wants_html():
+        return redirect(location, 303)
+    task = _backend().describe([task_id])[task_id]
+    if task is None:
+        raise RuntimeError("There is no such task: its transaction has not been committed.")
+    response = _json(task, status=202)
+    response.headers["Location"] = location
+    response.headers["Retry-After"] = str(POLL_SECONDS)
+    return response
+
+
+@bp.get("/status/<task_id>")
+def status(task_id: str) -> Response:
+    """One task: as JSON, for a browser as a page, or as a stream of its changes."""
+    task_id = task_id.lower()
+    task = find_task(task_id)
+    kind = prefers(*_KINDS)
+    if kind == stream.MIMETYPE:
+        return stream.stream({task_id: task})
+    waited = prefer.wait_for_end(task_id, task)
+    if waited is not None:
+        task = find_task(task_id)
+    if kind == "text/html":
+        response = Response(
+            render_template("longtask/status.html", task=plain(task), poll_seconds=POLL_SECONDS)
+        )
+        response.headers["Cache-Control"] = "no-store"
+    else:
+        response = _json(task)
+    if task["state"] not in ENDED_STATES:
+        response.headers["Retry-After"] = str(POLL_SECONDS)
+    if waited is not None:
+        response.headers["Preference-Applied"] = f"wait={waited}"
+    response.vary.add("Accept")
+    return response
+
+
+@bp.delete("/status/<task_id>")
+def cancel(task_id: str) -> Response:
+    """Cancel a task: it never starts, or stops at its next report, or is terminated."""
+    find_task(task_id)
+    if not _backend().cancel(task_id.lower()):
+        raise Conflict("The task has already ended.")
+    return _json(find_task(task_id))
+
+
+@bp.get("/status")
+def statuses() -> Response:
+    """Many tasks at once, so that a page refreshes all its bars by one request, or by one stream."""
+    task_ids = request.args.getlist("id")
+    if not 1 <= len(task_ids) <= MOST_IDS:
+        raise BadField("id", f"must be given 1 to {MOST_IDS} times.")
+    for task_id in task_ids:
+        if not _UUID.fullmatch(task_id):
+            raise BadField("id", "must be the UUID of a task.")
+    if prefers("application/json", stream.MIMETYPE) == stream.MIMETYPE:
+        return stream.stream(_backend().describe([task_id.lower() for task_id in task_ids]))
+    response = _json({"tasks": _backend().describe(task_ids)})
+    response.vary.add("Accept")
+    return response
+
+
+@bp.get("/tasks")
+def tasks() -> Response:
+    """What this browser has started, newest first, without what has expired."""
+    known = _backend().describe(history.started_here(_backend()))
+    return _json({"tasks": [task for task in known.values() if task]})
+
+
+@bp.get("/health")
+def health() -> Response:
+    """Whether tasks can be taken in and run: for load balancers, operators and the page.
+
+    `workers` is null for some seconds after Redis was away, until they have reported again.
+    """
+    try:
+        present = _backend().presence()
+        if not present.writable:
+            return _unhealthy("read-only", "Redis takes no writes: is it full, or a replica?")
+        waiting = count_waiting(current_app.extensions["celery"])
+    except (RedisError, OperationalError) as error:
+        return _unhealthy("down", error)
+    workers = len(present.workers) if present.workers or present.complete else None
+    return _json({"redis": "up", "workers": workers, "waiting": waiting})
+
+
+def _unhealthy(redis: str, reason: object) -> Response:
+    current_app.logger.warning("Not healthy: %s", reason)
+    response = _json({"redis": redis, "workers": None, "waiting": None}, status=503)
+    response.headers["Retry-After"] = str(RETRY_AFTER)
+    return response
+
+
+def _backend() -> RedisBackend:
+    backend: RedisBackend = current_app.extensions["celery"].backend
+    return backend
+
+
+def find_task(task_id: str) -> dict[str, Any]:
+    """The status object of a task. Raises NotFound if there is no such task."""
+    # Redis is not asked about what cannot be a task's id.
+    task = _backend().describe([task_id])[task_id] if _UUID.fullmatch(task_id) else None
+    if task is None:
+        raise NotFound("There is no such task: it was never submitted, or its result has expired.")
+    return task
+
+
+def _json(document: Mapping[str, Any] | None, status: int = 200) -> Response:
+    response = Response(dumps(document), status, mimetype="application/json")
+    response.headers["Cache-Control"] = "no-store"
+    return response
