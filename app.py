@@ -1,0 +1,76 @@
+"""The Flask app that shows the pattern: one long task, the route that starts it, the page that follows it."""
+
+import random
+import time
+
+from celery import shared_task
+from flask import Flask, render_template
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response
+
+import security
+from examples import database, double, imports, limits, mail, outbox, timed, users
+from flask_longtask import LongTask, accepted, ensure_browser, integer, openapi, problem, seconds
+
+VERBS = ["Folding", "Measuring", "Polishing", "Sorting", "Untangling", "Weighing"]
+NOUNS = [
+    "blue threads",
+    "brass gears",
+    "harbour lights",
+    "loose pages",
+    "paper boats",
+    "winter maps",
+]
+
+longtask = LongTask()
+
+
+@shared_task(bind=True)
+def long_task(self, steps=None, delay=1.0):
+    """Work through some steps of `delay` seconds each, reporting after each how far it is."""
+    total = steps or random.randint(10, 50)
+    for step in range(total):
+        message = f"{random.choice(VERBS)} the {random.choice(NOUNS)}"
+        self.update_state(
+            state="PROGRESS", meta={"current": step, "total": total, "status": message}
+        )
+        time.sleep(delay)
+    return {"current": total, "total": total, "status": "Task completed!", "result": 42}
+
+
+def create_app(config: object = "config") -> Flask:
+    app = Flask(__name__)
+    app.config.from_object(config)
+    longtask.init_app(app)
+    app.register_error_handler(HTTPException, problem)
+    security.init_app(app)
+    for part in (database, limits, mail):
+        part.init_app(app)
+    for example in (imports, double, timed, mail, outbox, users):
+        app.register_blueprint(example.bp)
+
+    @app.get("/")
+    @openapi.documented(openapi.page("The page"))
+    def index() -> str:
+        ensure_browser()
+        return render_template("index.html")
+
+    @app.post("/longtask")
+    @openapi.documented(
+        openapi.starts(
+            "Start a long task", steps=openapi.whole_number(1, 1000), delay=openapi.seconds(60)
+        )
+    )
+    def start_longtask() -> Response:
+        steps = integer("steps", default=random.randint(10, 50), minimum=1, maximum=1000)
+        delay = seconds("delay", default=1.0, maximum=60.0)
+        return accepted(long_task.delay(steps, delay))
+
+    return app
+
+
+app = create_app()
+celery = app.extensions["celery"]
+
+if __name__ == "__main__":
+    app.run(port=app.config["PORT"])

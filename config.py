@@ -1,0 +1,222 @@
+"""Every setting, with its default. This is the one place that reads the environment (and `.env`)."""
+
+import os
+import secrets
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from dotenv import load_dotenv
+from limits import parse_many
+
+ROOT = Path(__file__).parent
+
+# What the environment says goes before what the file says.
+load_dotenv(ROOT / ".env")
+
+
+def _text(name: str, default: str) -> str:
+    # Set but empty counts as not set: that is how compose files pass on what nobody gave.
+    return os.environ.get(name) or default
+
+
+def _integer(name: str, default: int, minimum: int, maximum: int) -> int:
+    text = _text(name, str(default))
+    if not text.isascii() or not text.isdigit() or not minimum <= int(text) <= maximum:
+        raise SystemExit(
+            f"{name} must be a whole number from {minimum} to {maximum}, not {text!r}."
+        )
+    return int(text)
+
+
+def _yes_or_no(name: str, default: bool) -> bool:
+    text = _text(name, "yes" if default else "no").lower()
+    if text not in {"yes", "no", "true", "false", "1", "0"}:
+        raise SystemExit(f"{name} must be yes or no, not {text!r}.")
+    return text in {"yes", "true", "1"}
+
+
+def _url(name: str, default: str, *schemes: str) -> str:
+    text = _text(name, default)
+    if text.partition("://")[0] not in schemes or "://" not in text:
+        raise SystemExit(f"{name} must begin with {' or '.join(s + '://' for s in schemes)}.")
+    return text
+
+
+def _rate_limit(name: str, default: str) -> str:
+    text = _text(name, default)
+    try:
+        parse_many(text)
+    except ValueError:
+        raise SystemExit(f"{name} must read like '{default}', not {text!r}.") from None
+    return text
+
+
+def _generated_secret_key() -> str:
+    """The key kept in `instance/secret_key`, made by whichever process comes first.
+
+    Web and worker start at the same time and must agree. A link either makes the name, with all of the
+    content behind it, or fails because the name is there: nobody ever reads half a key or loses theirs.
+    """
+    path = ROOT / "instance" / "secret_key"
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent) as file:  # mode 0600
+            file.write(secrets.token_hex(32))
+            file.flush()
+            with suppress(FileExistsError):
+                os.link(file.name, path)
+    return path.read_text()
+
+
+# Where things listen, always on 127.0.0.1: the web server, and the Redis that run-redis.sh starts.
+PORT = _integer("PORT", 5000, 1, 65535)
+REDIS_PORT = _integer("REDIS_PORT", 6379, 1, 65535)
+
+# The Redis that holds what is known about tasks.
+_REDIS = ("redis", "rediss", "sentinel")
+REDIS_URL = _url("REDIS_URL", f"redis://127.0.0.1:{REDIS_PORT}/0", *_REDIS)
+
+# Where Celery sends its messages (Redis or RabbitMQ) and keeps its results (Redis).
+CELERY_BROKER_URL = _url("CELERY_BROKER_URL", REDIS_URL, *_REDIS, "amqp", "amqps", "pyamqp")
+CELERY_RESULT_BACKEND = _url("CELERY_RESULT_BACKEND", REDIS_URL, *_REDIS)
+
+# Seconds within which another worker has the tasks of one that died.
+LONGTASK_LEASE_SECONDS = _integer("LONGTASK_LEASE_SECONDS", 30, 3, 3600)
+
+# How often a task is started whose worker is lost each time.
+LONGTASK_MAX_ATTEMPTS = _integer("LONGTASK_MAX_ATTEMPTS", 3, 1, 1000)
+
+# Tasks that may wait in a queue before starting one more is refused; 0 for any number.
+LONGTASK_MAX_WAITING = _integer("LONGTASK_MAX_WAITING", 10_000, 0, 10**9)
+
+# Seconds that a cancelled task has to stop by itself before its process is ended.
+LONGTASK_CANCEL_GRACE_SECONDS = _integer("LONGTASK_CANCEL_GRACE_SECONDS", 5, 0, 3600)
+
+# Tasks that one worker runs at the same time, each in a process of its own. These tasks mostly wait, so
+# there may be more of them than processors.
+WORKER_CONCURRENCY = _integer("WORKER_CONCURRENCY", 6, 1, 1000)
+
+# Seconds for which a task is known after its last change.
+LONGTASK_RESULT_EXPIRES = _integer("LONGTASK_RESULT_EXPIRES", 86_400, 1, 10 * 365 * 86_400)
+
+# Web server processes. Each serves many requests at once.
+WEB_CONCURRENCY = _integer("WEB_CONCURRENCY", 2, 1, 1000)
+
+# Signs the session cookie, by which a browser finds the tasks it started again.
+SECRET_KEY = _text("SECRET_KEY", "") or _generated_secret_key()
+
+# Whether browsers send that cookie over HTTPS only. They do in any case where they were given it over HTTPS.
+SESSION_COOKIE_SECURE = _yes_or_no("SESSION_COOKIE_SECURE", False)
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+
+# Bytes that the body of a request may have.
+MAX_CONTENT_LENGTH = _integer("MAX_CONTENT_LENGTH", 64 * 1024, 1, 2**31)
+
+# Reverse proxies in front of the web server, whose X-Forwarded headers tell the client's address and whether
+# it came over HTTPS. Count only those that set these headers anew: others' word is not to be believed.
+LONGTASK_TRUSTED_PROXIES = _integer("LONGTASK_TRUSTED_PROXIES", 0, 0, 10)
+
+# The names under which the site is reached, with commas between; a leading dot stands for all of a domain.
+# Requests for another are refused, but for those from this machine. Empty: any name, which the addresses in
+# answers then repeat.
+_hosts = [host.strip() for host in _text("TRUSTED_HOSTS", "").split(",") if host.strip()]
+TRUSTED_HOSTS = [*_hosts, "127.0.0.1", "localhost"] if _hosts else None
+
+# What whoever wants anything but /health has to show, by `Authorization: Bearer …` or on the page; empty for
+# nothing: python3 -c 'import secrets; print(secrets.token_urlsafe())'
+LONGTASK_API_TOKEN = _text("LONGTASK_API_TOKEN", "")
+
+# How many tasks one client may start at one address.
+LONGTASK_RATE_LIMIT = _rate_limit("LONGTASK_RATE_LIMIT", "200 per minute")
+
+# The database of the examples: SQLite in instance/, or for instance postgresql://user:password@host/name
+SQLALCHEMY_DATABASE_URI = _text("DATABASE_URL", "sqlite:///longtask.db")
+# A connection that lay in the pool while the database was restarted is found out before it is used.
+SQLALCHEMY_ENGINE_OPTIONS = {"pool_pre_ping": True}
+
+# Bytes that a file to be imported may have.
+IMPORT_MAX_BYTES = _integer("IMPORT_MAX_BYTES", 200_000_000, 1, 2**31)
+
+# Seconds that doubling an integer waits in the queue, and works; and the digits that the integer may have.
+DOUBLE_WAIT_SECONDS = _integer("DOUBLE_WAIT_SECONDS", 5, 0, 3600)
+DOUBLE_WORK_SECONDS = _integer("DOUBLE_WORK_SECONDS", 5, 0, 3600)
+DOUBLE_MAX_DIGITS = _integer("DOUBLE_MAX_DIGITS", 100_000, 1, 10_000_000)
+
+# Seconds that a timed task takes for each 1 of its type.
+TIMED_SECONDS = _integer("TIMED_SECONDS", 10, 0, 3600)
+
+# The mail server. Without one, mail goes to the catcher that run.sh starts at MAIL_CATCHER_HOST and
+# MAIL_PORT, and is shown at /outbox.
+MAIL_CATCHER = not _text("MAIL_SERVER", "")
+MAIL_SERVER = _text("MAIL_SERVER", _text("MAIL_CATCHER_HOST", "127.0.0.1"))
+MAIL_USE_TLS = _yes_or_no("MAIL_USE_TLS", False)
+MAIL_USE_SSL = _yes_or_no("MAIL_USE_SSL", False)
+MAIL_PORT = _integer(
+    "MAIL_PORT",
+    1025 if MAIL_CATCHER else 465 if MAIL_USE_SSL else 587 if MAIL_USE_TLS else 25,
+    1,
+    65535,
+)
+MAIL_USERNAME = _text("MAIL_USERNAME", "")
+MAIL_PASSWORD = _text("MAIL_PASSWORD", "")
+
+# Who the mails are from.
+MAIL_DEFAULT_SENDER = _text("MAIL_DEFAULT_SENDER", MAIL_USERNAME or "longtask@localhost")
+
+# Seconds that an answer of the mail server is waited for.
+MAIL_TIMEOUT = _integer("MAIL_TIMEOUT", 30, 1, 3600)
+
+# How often a mail is tried again that the server could not take for now, and the seconds until the first of
+# these tries; each next pause is twice as long.
+MAIL_RETRIES = _integer("MAIL_RETRIES", 5, 0, 100)
+MAIL_RETRY_SECONDS = _integer("MAIL_RETRY_SECONDS", 10, 0, 3600)
+
+# Whether an address is accepted only if the DNS says that its domain takes mail.
+MAIL_CHECK_DELIVERABILITY = _yes_or_no("MAIL_CHECK_DELIVERABILITY", False)
+
+# How much mail one client may have sent.
+MAIL_LIMIT = _rate_limit("MAIL_LIMIT", "10 per minute; 100 per day")
+
+# Whether clients are limited at all.
+RATELIMIT_ENABLED = _yes_or_no("RATELIMIT_ENABLED", True)
+
+# Days after which imports and caught mails are removed.
+KEEP_DAYS = _integer("KEEP_DAYS", 7, 1, 10_000)
+
+# The dashboard, Flower: its port, and NAME:PASSWORD for whoever may see it. It lists every task and can
+# stop workers, so it listens on loopback unless FLOWER_ADDRESS says otherwise. Read by flowerconfig.py.
+FLOWER_PORT = _integer("FLOWER_PORT", 5555, 1, 65535)
+FLOWER_ADDRESS = _text("FLOWER_ADDRESS", "127.0.0.1")
+FLOWER_BASIC_AUTH = _text("FLOWER_BASIC_AUTH", "")
+
+# Celery's own settings, by Celery's own names. Those that the pattern needs are in flask_longtask.
+CELERY = {
+    "broker_url": CELERY_BROKER_URL,
+    "result_backend": CELERY_RESULT_BACKEND,
+    "result_expires": LONGTASK_RESULT_EXPIRES,
+    # JSON only: unpickling lets whoever can write to Redis run code in the worker.
+    "accept_content": ["json"],
+    "task_serializer": "json",
+    "result_serializer": "json",
+    "worker_concurrency": WORKER_CONCURRENCY,
+    "timezone": "UTC",
+    "enable_utc": True,
+    # Two queues, which a worker without `-Q` both serves. The Procfile has a worker for each, so that a mail
+    # server that is stuck holds up mail only.
+    "task_queues": {name: {"exchange": name, "routing_key": name} for name in ("celery", "mail")},
+    "task_routes": {
+        "examples.mail.send_mail": {"queue": "mail"},
+        "examples.users.send_welcome": {"queue": "mail"},
+    },
+    # What `celery beat` starts, and where it is. A run that no worker has taken up when the next is due is not needed.
+    "imports": ["examples.cleanup"],
+    "beat_schedule": {
+        "clean up every hour": {
+            "task": "examples.cleanup.clean_up",
+            "schedule": 3600.0,
+            "options": {"expires": 3600.0},
+        },
+    },
+}
