@@ -1,0 +1,88 @@
+"""The database of the examples: SQLite in `instance/`, or whatever DATABASE_URL names.
+
+Tables live beside the routes that use them. A transaction that both reads and writes should write first:
+SQLite refuses, at once, to let one write that began by reading when another has written in between.
+"""
+
+import sqlite3
+from datetime import UTC, datetime
+from typing import Any
+
+from flask import Flask, Response, current_app
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import DateTime, Dialect, Engine, TypeDecorator, event
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import DeclarativeBase, registry
+from sqlalchemy.schema import CreateIndex, CreateTable
+from werkzeug.exceptions import ServiceUnavailable
+
+from flask_longtask import problem
+from flask_longtask.problems import RETRY_AFTER
+
+#: Milliseconds for which SQLite waits while another process writes.
+BUSY_TIMEOUT = 15_000
+
+
+class UTCTime(TypeDecorator[datetime]):
+    """A moment. SQLite has no time zones, and PostgreSQL gives every moment in the server's own."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return value and value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return value and (value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC))
+
+
+class Model(DeclarativeBase):
+    """The base of every table."""
+
+    registry = registry(type_annotation_map={datetime: UTCTime})
+
+
+# Without expire_on_commit=False the first look at an object after a commit would begin a read again.
+db = SQLAlchemy(model_class=Model, session_options={"expire_on_commit": False})
+
+
+def init_app(app: Flask) -> None:
+    """Bind the database to the app, and make the tables that are not there yet."""
+    db.init_app(app)
+    app.register_error_handler(OperationalError, _outage)
+    with app.app_context():
+        # Not `db.create_all()`: web and worker start at the same moment, and it looks before it makes.
+        with db.engine.begin() as connection:
+            for table in db.metadata.sorted_tables:
+                connection.execute(CreateTable(table, if_not_exists=True))
+                for index in table.indexes:
+                    connection.execute(CreateIndex(index, if_not_exists=True))
+        # A worker's children are forked from here, and a connection must not be carried across.
+        db.engine.dispose()
+
+
+def _outage(error: OperationalError) -> Response:
+    current_app.logger.warning("The database cannot be used: %s", error)
+    detail = "The database cannot be reached. Try again in a few seconds."
+    return problem(ServiceUnavailable(detail, retry_after=RETRY_AFTER))
+
+
+@event.listens_for(Engine, "connect")
+def _set_up_sqlite(connection: Any, record: Any) -> None:
+    if not isinstance(connection, sqlite3.Connection):
+        return
+    # Python's driver would begin a transaction only before the first INSERT, UPDATE or DELETE: reads would
+    # not see one state of the database, and a SAVEPOINT would be a transaction of its own.
+    connection.isolation_level = None
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
+    connection.execute(
+        "PRAGMA journal_mode = WAL"
+    )  # readers and the writer do not wait for each other
+    connection.execute("PRAGMA synchronous = NORMAL")  # safe with WAL
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+@event.listens_for(Engine, "begin")
+def _begin(connection: Any) -> None:
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN")

@@ -1,0 +1,72 @@
+"""How much one client may start and have sent, counted in Redis for all web processes together."""
+
+import ipaddress
+import math
+import time
+from collections.abc import Callable
+from typing import NoReturn
+
+from flask import Flask, current_app, request
+from flask_limiter import Limiter, RequestLimit
+from werkzeug.exceptions import TooManyRequests
+
+
+def _client() -> str:
+    """The address that counts as one client; of IPv6 the network, since every subscriber has a whole one."""
+    address = ipaddress.ip_address(request.remote_addr or "127.0.0.1")
+    if address.version == 4:
+        return str(address)
+    return str(ipaddress.ip_network((address, 64), strict=False))
+
+
+def _refuse(what: str) -> Callable[[RequestLimit], NoReturn]:
+    def refuse(limit: RequestLimit) -> NoReturn:
+        wait = max(1, math.ceil(limit.reset_at - time.time()))
+        raise TooManyRequests(
+            f"From your address {limit.limit.amount} {what} {_period(limit)} are accepted. "
+            f"Try again in {wait} seconds.",
+            retry_after=wait,
+        )
+
+    return refuse
+
+
+def _period(limit: RequestLimit) -> str:
+    multiples, unit = limit.limit.multiples, limit.limit.GRANULARITY.name
+    return f"a {unit}" if multiples == 1 else f"in {multiples} {unit}s"
+
+
+limiter = Limiter(_client, strategy="moving-window")
+
+#: For every route that starts something, one by one.
+_start_limit = limiter.limit(
+    lambda: str(current_app.config["LONGTASK_RATE_LIMIT"]), on_breach=_refuse("starts")
+)
+
+#: `with mail_limit: …` around what sends a mail, so that a mistyped address does not count. It is one for all
+#: routes, or else each of them would have the whole.
+mail_limit = limiter.shared_limit(
+    lambda: str(current_app.config["MAIL_LIMIT"]), scope="mail", on_breach=_refuse("mails")
+)
+
+
+def init_app(app: Flask) -> None:
+    # The connections of the extension, since they fail fast: Redis away is a 503 here as everywhere.
+    pool = app.extensions["celery"].backend.web_client.connection_pool
+    # Flask-Limiter's own hooks look at every request and double what Flask itself does for a poll. What is
+    # limited here are starts, so the hooks get an app of their own that nobody asks anything.
+    unasked = Flask(__name__)
+    unasked.config.update(
+        RATELIMIT_ENABLED=app.config["RATELIMIT_ENABLED"],
+        RATELIMIT_STORAGE_URI="redis://",
+        RATELIMIT_STORAGE_OPTIONS={"connection_pool": pool},
+        RATELIMIT_KEY_PREFIX="longtask",
+    )
+    limiter.init_app(unasked)
+    app.before_request(_count_start)
+
+
+def _count_start() -> None:
+    if request.method == "POST" and request.endpoint:
+        with _start_limit:
+            pass
