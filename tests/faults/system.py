@@ -1,0 +1,124 @@
+"""A whole Longtask for one kind of fault: a Redis, a broker, a web server, and the workers a test asks for."""
+
+import os
+import signal
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import requests
+from redis import Redis
+
+from tests.processes import PATIENCE, RabbitServer, RedisServer, WebServer, Worker, wait_until
+
+#: Seconds: the shortest that may be set. Everything that a lease bounds is waited for in these terms.
+LEASE = 3
+
+#: Seconds that all of it may take on top of the lease on a busy machine: a worker's look for lapsed
+#: messages, a process that starts, a page that is polled.
+SLACK = 6
+
+
+class System:
+    def __init__(
+        self, name: str, folder: Path, broker: RabbitServer | None = None, **settings: str
+    ) -> None:
+        self.name = name
+        self.folder = folder
+        self.redis_server = RedisServer(f"{name}-redis", folder, appendonly=True)
+        self.redis = Redis.from_url(self.redis_server.url())
+        self.broker_url = broker.url() if broker else self.redis_server.url()
+        self.settings = {
+            "CELERY_BROKER_URL": self.broker_url,
+            "LONGTASK_LEASE_SECONDS": str(LEASE),
+            "LONGTASK_CANCEL_GRACE_SECONDS": "1",
+            **settings,
+        }
+        self.web = WebServer(
+            f"{name}-web",
+            folder,
+            self.redis_server.url(),
+            app="tests.faults.site:app",
+            **self.settings,
+        )
+        self.workers: dict[str, Worker] = {}
+
+    # -- what a client does --------------------------------------------------------------------------
+
+    def start(self, task: str, *args: Any, **options: Any) -> str:
+        """Start a task as a client does, and return its id."""
+        options = {"args": args, **options}
+        response = requests.post(f"{self.web.url}/start/{task}", json=options, timeout=5)
+        assert response.status_code == 202, response.text
+        return str(response.json()["task_id"])
+
+    def statuses(self, task_ids: Iterable[str]) -> list[dict[str, Any]]:
+        """What a client is told about the tasks."""
+        ids = list(task_ids)
+        tasks: list[dict[str, Any]] = []
+        for first in range(0, len(ids), 100):
+            query = {"id": ids[first : first + 100]}
+            response = requests.get(f"{self.web.url}/status", query, timeout=5)
+            assert response.status_code == 200, response.text
+            tasks += response.json()["tasks"].values()
+        return tasks
+
+    def status(self, task_id: str) -> dict[str, Any]:
+        return self.statuses([task_id])[0]
+
+    def wait(self, task_ids: Iterable[str], timeout: float = PATIENCE, **expected: Any) -> None:
+        """Until all tasks are told with these values."""
+        ids = list(task_ids)
+        wait_until(
+            lambda: all(expected.items() <= task.items() for task in self.statuses(ids)),
+            timeout,
+            lambda: self.statuses(ids),
+        )
+
+    # -- behind the scenes ---------------------------------------------------------------------------
+
+    def runs(self, task_id: str) -> int:
+        """How often a worker has begun to run a task."""
+        return int(self.redis.llen(f"runs:{task_id}"))  # type: ignore[arg-type]
+
+    def worker(self, name: str, *options: str, **settings: str) -> Worker:
+        worker = Worker(
+            f"{self.name}-{name}",
+            self.folder,
+            self.redis_server.url(),
+            *("-c", "2", "--without-mingle"),
+            *options,
+            app="tests.faults.site:celery",
+            **{**self.settings, **settings},
+        )
+        self.workers[name] = worker
+        return worker
+
+    def start_workers(self, *names: str) -> list[Worker]:
+        """Several at once: most of a start is waiting."""
+        with ThreadPoolExecutor() as threads:
+            return list(threads.map(self.worker, names))
+
+    def freeze(self, name: str) -> None:
+        self._signal(name, signal.SIGSTOP)
+
+    def thaw(self, name: str) -> None:
+        self._signal(name, signal.SIGCONT)
+
+    def _signal(self, name: str, number: signal.Signals) -> None:
+        os.killpg(self.workers[name].pid, number)
+
+    def clear(self) -> None:
+        """End the workers, and forget every task."""
+        for worker in self.workers.values():
+            worker.stop()
+        self.workers = {}
+        if self.redis_server.runs:
+            self.redis.flushall()
+
+    def stop(self) -> None:
+        self.clear()
+        self.web.stop()
+        self.redis.close()
+        self.redis_server.stop()

@@ -1,0 +1,50 @@
+"""The tasks that the fault tests run. Each notes in Redis, under `runs:<its id>`, that it was started."""
+
+import os
+import signal
+import time
+
+from celery import Task, shared_task
+
+
+def note(task: Task) -> None:
+    task.backend.client.rpush(f"runs:{task.request.id}", os.getpid())
+
+
+@shared_task(bind=True)
+def working(self, seconds):
+    """Report five times a second, and return."""
+    note(self)
+    steps = max(1, round(seconds * 5))
+    for step in range(steps):
+        meta = {"current": step, "total": steps, "status": f"Step {step}"}
+        self.update_state(state="PROGRESS", meta=meta)
+        time.sleep(0.2)
+    return "done"
+
+
+@shared_task(bind=True)
+def silent(self, seconds):
+    """Report nothing."""
+    note(self)
+    time.sleep(seconds)
+    return "done"
+
+
+@shared_task(bind=True)
+def quick(self):
+    return "done"
+
+
+@shared_task(bind=True)
+def killing_its_child(self):
+    """Take the pool process along that runs it, as a crash or the kernel's out-of-memory killer does."""
+    note(self)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@shared_task(bind=True)
+def killing_its_worker(self):
+    """Take the whole worker along."""
+    note(self)
+    os.killpg(os.getpgid(0), signal.SIGKILL)

@@ -1,0 +1,70 @@
+"""A broker that is away while the Redis that knows the tasks is there: RabbitMQ, or another Redis."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.faults.system import System
+from tests.faults.test_redis_away import PROMISE
+from tests.processes import RabbitServer, RedisServer, wait_until
+
+
+@pytest.fixture(scope="module", params=["redis", "rabbitmq"])
+def broker(request: pytest.FixtureRequest, folder: Path) -> Iterator[RedisServer | RabbitServer]:
+    kind = RedisServer if request.param == "redis" else RabbitServer
+    server = kind(f"broker-{request.param}", folder)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def system(broker: RedisServer | RabbitServer, folder: Path) -> Iterator[System]:
+    system = System(f"on-{broker.name}", folder, broker)
+    yield system
+    system.stop()
+
+
+@pytest.mark.parametrize("how", ["is frozen", "is stopped"])
+def test_while_the_broker_is_away_starts_are_refused_at_once_and_tasks_go_on(
+    system: System, broker: RedisServer | RabbitServer, how: str, took: dict[str, float]
+) -> None:
+    # Given a worker that runs a task, and a web server that has started tasks before
+    system.worker("worker")
+    task_id = system.start("working", 8)
+    system.wait([task_id], state="PROGRESS")
+    url = system.web.url
+
+    # When the broker goes away
+    broker.pause() if how == "is frozen" else broker.stop()
+    try:
+        asked = [
+            lambda: requests.post(f"{url}/start/quick", json={}, timeout=10),
+            lambda: requests.get(f"{url}/health", timeout=10),
+        ] * 10
+        with ThreadPoolExecutor(len(asked)) as threads:
+            answers = list(threads.map(lambda ask: ask(), asked))
+        answers += [ask() for ask in asked[:2]]
+
+        # Then starts are refused, and known tasks are told about, which still run
+        assert {answer.status_code for answer in answers} == {503}
+        assert all("Retry-After" in answer.headers for answer in answers)
+        before = system.status(task_id)
+        assert before["state"] == "PROGRESS"
+        wait_until(lambda: system.status(task_id)["current"] > before["current"])
+    finally:
+        broker.resume() if how == "is frozen" else broker.start()
+    took["longest answer"] = max(answer.elapsed.total_seconds() for answer in answers)
+    assert took["longest answer"] < PROMISE
+
+    # And when it is back, so are starts, and the worker comes back by itself
+    since = time.monotonic()
+    wait_until(lambda: requests.post(f"{url}/start/quick", json={}, timeout=10).status_code == 202)
+    took["accepted again"] = time.monotonic() - since
+    system.wait([system.start("quick")], state="SUCCESS")
+    took["worked again"] = time.monotonic() - since
+    system.wait([task_id], state="SUCCESS")
+    system.workers.pop("worker").stop()

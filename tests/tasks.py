@@ -1,0 +1,214 @@
+"""Tasks that the tests run in the worker, one for each thing that a task may do. Beside them the app's own.
+
+What a task has done where nobody can see it, it writes to Redis under `tests:<its id>`.
+"""
+
+import time
+from decimal import Decimal
+
+from celery import Task, chain, shared_task
+from celery.exceptions import Ignore, Reject
+from redis import Redis
+
+from flask_longtask import TaskCancelled
+
+
+def evidence(redis: Redis, task_id: str) -> list[str]:
+    """What a task has noted, in order."""
+    return [line.decode() for line in redis.lrange(f"tests:{task_id}", 0, -1)]
+
+
+def note(task: Task, line: str) -> None:
+    task.backend.client.rpush(f"tests:{task.request.id}", line)
+
+
+def release(redis: Redis, task_id: str) -> None:
+    """Let a task that waits in `wait_for_release` go on."""
+    redis.lpush(f"tests:release:{task_id}", "go")
+
+
+def wait_for_release(task: Task) -> None:
+    task.backend.client.blpop(f"tests:release:{task.request.id}", timeout=30)
+
+
+@shared_task(bind=True)
+def noting(self):
+    note(self, "ran")
+    return "ran"
+
+
+@shared_task(bind=True)
+def reporting(self, meta, state="PROGRESS"):
+    """Report this and wait, so that it can be looked at."""
+    self.update_state(state=state, meta=meta)
+    wait_for_release(self)
+    return "done"
+
+
+@shared_task(bind=True)
+def stepping(self, steps, pause):
+    """Report progress every `pause` seconds."""
+    note(self, "started")
+    try:
+        for step in range(steps):
+            self.update_state(
+                state="PROGRESS", meta={"current": step, "total": steps, "status": f"Step {step}"}
+            )
+            time.sleep(pause)
+    except TaskCancelled:  # one that is terminated instead does not come here
+        note(self, "stopped by itself")
+        raise
+    note(self, "went on to the end")
+
+
+@shared_task(bind=True)
+def silent(self):
+    """Report nothing for a long time."""
+    note(self, "started")
+    time.sleep(60)
+    note(self, "went on to the end")
+
+
+@shared_task(bind=True)
+def reporting_once_then_silent(self):
+    self.update_state(
+        state="PROGRESS", meta={"current": 3, "total": 7, "status": "And now nothing"}
+    )
+    note(self, "started")
+    time.sleep(60)
+    note(self, "went on to the end")
+
+
+@shared_task(bind=True)
+def returning(self, value):
+    return value
+
+
+@shared_task(bind=True)
+def returning_what_json_has_not(self):
+    return {"result": {"price": Decimal("1.10"), "share": float("nan")}}
+
+
+@shared_task(bind=True)
+def failing(self):
+    """Fail after 3 of 7 steps."""
+    self.update_state(state="PROGRESS", meta={"current": 3, "total": 7, "status": "Step 3"})
+    raise ValueError("row 4 has no name")
+
+
+@shared_task
+def failing_with(argument):
+    raise LookupError("no such row")
+
+
+@shared_task(bind=True)
+def failing_with_an_error_of_its_own(self):
+    class PaymentRefused(Exception):
+        pass
+
+    raise PaymentRefused("card 4711 has expired")
+
+
+@shared_task(bind=True)
+def returning_what_cannot_be_stored(self):
+    return object()
+
+
+@shared_task(bind=True, max_retries=2)
+def retrying(self, countdown):
+    """Fail for the time being, twice."""
+    self.update_state(state="PROGRESS", meta={"current": 3, "total": 7, "status": "Step 3"})
+    if self.request.retries < 2:
+        raise self.retry(exc=ConnectionError("mail.example is away"), countdown=countdown)
+    return "sent"
+
+
+@shared_task(bind=True)
+def ignoring(self):
+    self.update_state(state="PROGRESS", meta={"current": 3, "total": 7, "status": "Step 3"})
+    raise Ignore
+
+
+@shared_task(bind=True)
+def failing_by_hand(self):
+    """The classic: store the end oneself and keep Celery from storing another."""
+    self.update_state(
+        state="FAILURE", meta={"current": 3, "total": 7, "status": "The shelf is empty"}
+    )
+    raise Ignore
+
+
+@shared_task(bind=True, acks_late=True)
+def rejecting(self, requeue=False):
+    """Not take this message, or not yet: the second time it is taken."""
+    note(self, "taken")
+    if not requeue or not self.request.delivery_info.get("redelivered"):
+        raise Reject("not for me", requeue=requeue)
+    return "taken after all"
+
+
+@shared_task(bind=True)
+def replacing_itself(self):
+    raise self.replace(returning.si("of the task that took over"))
+
+
+@shared_task(bind=True)
+def adding(self, numbers, more=0):
+    return sum(numbers) + more
+
+
+@shared_task(bind=True)
+def starting_another(self):
+    """A task that starts one itself, from the worker."""
+    return noting.delay().id
+
+
+@shared_task(bind=True)
+def starting_a_chain(self):
+    return chain(noting.si(), noting.si()).delay().id
+
+
+@shared_task(bind=True)
+def tracking_rows(self, rows):
+    """Go through many rows as fast as can be and stand still at the last, noting when both began."""
+    note(self, str(time.time()))
+    for row in self.track(range(rows), "Importing rows"):
+        if row == rows - 1:
+            note(self, str(time.time()))
+            wait_for_release(self)
+    return {"result": rows}
+
+
+@shared_task(bind=True)
+def tracking_slowly(self, rows, pause):
+    note(self, "started")
+    try:
+        for _ in self.track(range(rows), "Importing rows"):
+            time.sleep(pause)
+    except TaskCancelled:  # one that is terminated instead does not come here
+        note(self, "stopped by itself")
+        raise
+    note(self, "went on to the end")
+
+
+@shared_task(bind=True)
+def tracking_what_has_no_length(self, total=None):
+    """Go through three items of a generator and stand still at the last."""
+    for item in self.track((letter for letter in "abc"), "Reading letters", total=total):
+        if item == "c":
+            wait_for_release(self)
+
+
+@shared_task(bind=True)
+def tracking_until_it_fails(self):
+    for row in self.track(range(10), "Importing rows"):
+        if row == 4:
+            raise ValueError("row 4 has no name")
+
+
+@shared_task(bind=True)
+def knowing_the_app(self):
+    """Use Flask's context, as a task that sends mail or renders a template does."""
+    from flask import current_app  # noqa: PLC0415  # beside its use: it is what is tested
+
+    return current_app.name

@@ -1,0 +1,20 @@
+"""The benchmark runs from beginning to end. How fast anything is depends on the machine, and is not asserted."""
+
+import subprocess
+import sys
+
+from tests.processes import ROOT
+
+
+def test_every_comparison_of_the_benchmark_can_be_made() -> None:
+    command = [sys.executable, "-m", "benchmarks", "--short"]
+    run = subprocess.run(
+        command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=110
+    )
+    text = run.stdout
+    assert run.returncode == 0, run.stderr
+
+    for what in ("one poll: ours", "one start by HTTP: ours", "one update_state: ours", "track"):
+        assert what in text
+    for what in ("99th percentile", "one watcher", "bytes", "update_state in a loop, with"):
+        assert what in text

@@ -1,0 +1,428 @@
+"""Importing a file: what comes of good and bad files, of cancelling, of a worker that dies, and in how much memory."""
+
+import io
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from kombu.exceptions import OperationalError
+from sqlalchemy import func, select
+from sqlalchemy.orm.exc import StaleDataError
+
+from examples import imports
+from examples.csv_records import Record
+from examples.database import db
+from examples.imports import Import, Piece, Refused, Row
+from tests.processes import RedisServer, WebServer, Worker, wait_until
+
+LARGE = 200_000
+REMARK = "a remark that makes the file one of twenty megabytes so that to hold it would be seen"
+
+
+@pytest.fixture(autouse=True)
+def database(app: Any) -> Iterator[None]:
+    """The database of the web servers and workers, without anything in it."""
+    with app.app_context():
+        yield
+        db.session.rollback()
+        for job in db.session.scalars(select(Import)):
+            db.session.delete(job)
+        db.session.commit()
+
+
+@pytest.fixture(scope="module")
+def large_file(folder: Path) -> Path:
+    path = folder / "large.csv"
+    with path.open("w") as file:
+        file.write("number,name,remark\n")
+        file.writelines(f"{number},name {number},{REMARK}\n" for number in range(LARGE))
+    return path
+
+
+@pytest.fixture(scope="module")
+def own(folder: Path) -> Iterator[tuple[WebServer, Worker]]:
+    """A web server and a worker that serve nobody else: one is measured, the other is killed."""
+    redis = RedisServer("redis-imports", folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LONGTASK_LEASE_SECONDS", "3")
+        worker = Worker("imports", folder, redis.url(), "-c", "1")
+        web = WebServer("web-imports", folder, redis.url())
+        yield web, worker
+        worker.stop()
+        web.stop()
+        redis.stop()
+
+
+def send(client: Any, data: bytes, name: str = "some.csv") -> Any:
+    return client.post("/imports", data={"file": (io.BytesIO(data), name)})
+
+
+def count(table: type[Any]) -> int:
+    db.session.rollback()
+    return db.session.scalar(select(func.count()).select_from(table)) or 0
+
+
+def upload(web: WebServer, path: Path) -> str:
+    with path.open("rb") as file:
+        response = requests.post(f"{web.url}/imports", files={"file": file}, timeout=30)
+    assert response.status_code == 202, response.text
+    return str(response.json()["task_id"])
+
+
+def status(web: WebServer, task_id: str) -> dict[str, Any]:
+    return dict(requests.get(f"{web.url}/status/{task_id}", timeout=5).json())
+
+
+def wait_for_percent(web: WebServer, task_id: str, percent: int) -> None:
+    wait_until(
+        lambda: status(web, task_id)["percent"] >= percent, describe=lambda: status(web, task_id)
+    )
+
+
+def wait_for_end(web: WebServer, task_id: str) -> dict[str, Any]:
+    wait_until(lambda: status(web, task_id)["finished"], 60, lambda: status(web, task_id))
+    return status(web, task_id)
+
+
+# ------------------------------------------------------------------ what is in the file
+
+
+@pytest.mark.usefixtures("worker")
+def test_every_line_is_in_the_database_or_refused_with_its_number_and_the_reason(
+    client: Any, ended: Callable[[str], dict[str, Any]]
+) -> None:
+    file = b'\xef\xbb\xbfname;"two\r\nlines"\r\nAda;\r\n"B\r\nB";2\r\n\r\nC\r\ncaf\xe9;4\r\n;5'
+    response = send(client, file, "odd ✓.csv")
+    assert response.status_code == 202
+    task_id = response.json["task_id"]
+    assert response.location == f"http://localhost/status/{task_id}"
+
+    task = ended(task_id)
+    assert task["state"] == "SUCCESS"
+    assert task["status"] == "3 rows, 2 refused"
+    assert (task["current"], task["total"]) == (len(file), len(file))
+    assert task["result"] == f"/imports/{task_id}"
+
+    response = client.get(task["result"])
+    assert response.headers["Cache-Control"] == "no-store"
+    assert "Accept" in response.vary
+    document = response.json
+    assert document.pop("submitted") < document.pop("finished")
+    assert document == {
+        "id": task_id,
+        "name": "odd ✓.csv",
+        "size": len(file),
+        "read": len(file),
+        "rows": 3,
+        "refused": 2,
+        "columns": [{"name": "name", "empty": 1}, {"name": "two\r\nlines", "empty": 1}],
+        "first_rows": [
+            {"line": 3, "values": ["Ada", ""]},
+            {"line": 4, "values": ["B\r\nB", "2"]},
+            {"line": 9, "values": ["", "5"]},
+        ],
+        "refused_lines": [
+            {"line": 7, "reason": "1 value where the header names 2 columns.", "text": "C"},
+            {
+                "line": 8,
+                "reason": "Not UTF-8: byte 0xe9 at position 4 of a line.",
+                "text": "caf\ufffd;4",
+            },
+        ],
+    }
+    assert count(Piece) == 0  # the file itself is not kept
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_browser_is_shown_the_import_as_a_page(
+    client: Any, ended: Callable[[str], dict[str, Any]]
+) -> None:
+    task_id = send(client, b"<b>,c\n<i>x</i>,\n1\n").json["task_id"]
+    ended(task_id)
+    page = client.get(f"/imports/{task_id}", headers={"Accept": "text/html"})
+    assert page.mimetype == "text/html"
+    assert "<td>&lt;i&gt;x&lt;/i&gt;</td>" in page.text
+    assert "1 value where the header names 2 columns." in page.text
+    assert "http-equiv" not in page.text  # nothing of it will change
+
+
+@pytest.mark.usefixtures("worker")
+@pytest.mark.parametrize(
+    ("file", "why"),
+    [
+        (b"", "The file is empty."),
+        (
+            b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
+            "This is no CSV file: it has bytes in it that no text has.",
+        ),
+        ("a,b\n".encode("utf-16"), "The file is in UTF-16. Save it as UTF-8 and send it again."),
+        (b",,\n1,2,3\n", "The file has no header: its first line names no column."),
+        (b"\xff\xd8\xff\xe0JFIF", "This is no CSV file: its first line cannot be read."),
+    ],
+)
+def test_a_file_that_is_no_csv_fails_says_why_and_leaves_nothing(
+    client: Any, ended: Callable[[str], dict[str, Any]], file: bytes, why: str
+) -> None:
+    task_id = send(client, file).json["task_id"]
+    task = ended(task_id)
+    assert task["state"] == "FAILURE"
+    assert why in task["status"]
+    assert client.get(f"/imports/{task_id}").status_code == 404
+    assert count(Import) == count(Piece) == 0
+
+
+@pytest.mark.usefixtures("worker")
+def test_the_sample_that_the_page_offers_can_be_imported(
+    client: Any, ended: Callable[[str], dict[str, Any]]
+) -> None:
+    sample = client.get("/imports/sample.csv?rows=2000")
+    assert sample.mimetype == "text/csv"
+    assert sample.data == client.get("/imports/sample.csv?rows=2000").data
+    task = ended(send(client, sample.data).json["task_id"])
+    assert task["status"] == "1,998 rows, 2 refused"
+    for rows in ("0", "null", "", "1.5", "-1", "1000001", "9" * 5000):
+        assert client.get(f"/imports/sample.csv?rows={rows}").status_code == 400
+
+
+# ------------------------------------------------------------------ what is not accepted
+
+
+def test_a_request_without_a_file_names_the_field(client: Any) -> None:
+    for data in ({"file": (io.BytesIO(b""), "")}, {"other": (io.BytesIO(b"x"), "x.csv")}):
+        response = client.post("/imports", data=data, content_type="multipart/form-data")
+        assert response.status_code == 400
+        assert response.json["field"] == "file"
+    assert client.post("/imports", data=b"a,b\n", content_type="text/csv").status_code == 415
+
+
+@pytest.mark.parametrize("size", [1001, 50_000])
+def test_a_file_that_is_too_large_is_413_and_is_not_kept(
+    app: Any, client: Any, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setitem(app.config, "IMPORT_MAX_BYTES", 1000)
+    response = send(client, b"x" * size)
+    assert response.status_code == 413
+    assert response.mimetype == "application/problem+json"
+    assert response.json["detail"] == "The file is too large: at most 0.001 MB can be imported."
+    assert count(Import) == 0
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_file_of_just_the_size_that_is_allowed_is_imported(
+    app: Any, client: Any, ended: Callable[[str], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(app.config, "IMPORT_MAX_BYTES", 1000)
+    assert ended(send(client, b"a\n" * 500).json["task_id"])["status"] == "499 rows, 0 refused"
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_file_may_be_larger_than_any_other_request(
+    app: Any, client: Any, ended: Callable[[str], dict[str, Any]]
+) -> None:
+    lines = 7 * app.config["MAX_CONTENT_LENGTH"] // 1000
+    task_id = send(client, (b"a" * 1000 + b"\n") * lines).json["task_id"]
+    assert ended(task_id)["state"] == "SUCCESS"
+
+
+def test_a_file_whose_task_cannot_be_queued_is_not_kept(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: Any, **options: Any) -> None:
+        raise OperationalError("no broker")
+
+    monkeypatch.setattr(imports.import_csv, "apply_async", refuse)
+    assert send(client, b"a,b\n1,2\n").status_code == 503
+    assert count(Import) == count(Piece) == 0
+
+
+def test_an_import_that_does_not_exist_is_404(client: Any) -> None:
+    for name in (uuid.uuid4(), "1", "sample", "%00"):
+        response = client.get(f"/imports/{name}")
+        assert response.status_code == 404
+        assert response.mimetype == "application/problem+json"
+
+
+# ------------------------------------------------------------------ large files
+
+
+def test_a_large_file_takes_no_more_memory_than_a_small_one(
+    own: tuple[WebServer, Worker],
+    large_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    web, _ = own
+    # Given a web server and a worker that have imported something, and so have loaded all their code
+    small = tmp_path / "small.csv"
+    with large_file.open() as file:
+        small.write_text("".join(file.readlines(1_000_000)))
+    assert wait_for_end(web, upload(web, small))["state"] == "SUCCESS"
+    before = {process: peak_memory(process) for process in own}
+
+    # When they import two hundred thousand rows
+    task_id = upload(web, large_file)
+    task = wait_for_end(web, task_id)
+    assert task["status"] == f"{LARGE:,} rows, 0 refused"
+    document = requests.get(f"{web.url}/imports/{task_id}", timeout=5).json()
+    assert (document["rows"], len(document["first_rows"])) == (LARGE, imports.SHOWN_ROWS)
+
+    # Then neither has needed more memory for it
+    after = {process: peak_memory(process) for process in own}
+    with capsys.disabled():
+        size = large_file.stat().st_size / 1e6
+        for process in own:
+            print(
+                f"\n{size:.0f} MB in {LARGE:,} rows: peak memory of {process.name} {after[process]:.0f} MB,"
+                f" with a file of 1 MB {before[process]:.0f} MB",
+                end="",
+            )
+    for process in own:
+        assert after[process] - before[process] < 10
+
+
+def peak_memory(process: WebServer | Worker) -> float:
+    """The most that the largest process of a group has ever held, in MB."""
+    group = process.pid
+    peaks = []
+    for path in Path("/proc").glob("[0-9]*/status"):
+        try:
+            stat = path.with_name("stat").read_text()
+            if int(stat.rpartition(")")[2].split()[2]) == group:
+                (line,) = (
+                    line for line in path.read_text().splitlines() if line.startswith("VmHWM")
+                )
+                peaks.append(int(line.split()[1]) / 1000)
+        except (OSError, ValueError):
+            continue  # it has ended meanwhile
+    return max(peaks)
+
+
+def test_cancelled_half_way_an_import_leaves_nothing(
+    own: tuple[WebServer, Worker], large_file: Path
+) -> None:
+    web, _ = own
+    task_id = upload(web, large_file)
+    wait_for_percent(web, task_id, 10)
+    # While it runs, what is there so far can be looked at
+    document = requests.get(f"{web.url}/imports/{task_id}", timeout=5).json()
+    assert document["finished"] is None
+    assert 0 < document["rows"] <= count(Row) < LARGE
+    assert 0 < document["read"] < document["size"]
+    assert document["first_rows"][0]["line"] == 2
+    page = requests.get(f"{web.url}/imports/{task_id}", headers={"Accept": "text/html"}, timeout=5)
+    assert 'http-equiv="refresh"' in page.text
+
+    response = requests.delete(f"{web.url}/status/{task_id}", timeout=5)
+    assert response.json()["state"] == "REVOKED"
+    assert requests.get(f"{web.url}/imports/{task_id}", timeout=5).status_code == 404
+    wait_until(lambda: count(Import) == count(Piece) == count(Row) == 0)
+
+
+def test_an_import_cancelled_before_it_began_is_gone_too(own: tuple[WebServer, Worker]) -> None:
+    web, worker = own
+    worker.stop()
+    response = requests.post(f"{web.url}/imports", files={"file": b"a\n1\n"}, timeout=5)
+    task_id = response.json()["task_id"]
+    assert requests.get(f"{web.url}/imports/{task_id}", timeout=5).json()["columns"] == []
+    requests.delete(f"{web.url}/status/{task_id}", timeout=5)
+    assert requests.get(f"{web.url}/imports/{task_id}", timeout=5).status_code == 404
+
+    worker.start()
+    response = requests.post(f"{web.url}/imports", files={"file": b"a\n1\n"}, timeout=5)
+    assert wait_for_end(web, response.json()["task_id"])["state"] == "SUCCESS"
+    assert count(Import) == 1  # the worker has removed what nobody will ever read
+    assert count(Piece) == 0
+
+
+def test_killed_and_run_again_an_import_goes_on_and_has_every_row_once(
+    own: tuple[WebServer, Worker], large_file: Path
+) -> None:
+    web, worker = own
+    task_id = upload(web, large_file)
+    wait_for_percent(web, task_id, 30)
+    worker.stop()  # SIGKILL to all of its processes
+    done = requests.get(f"{web.url}/imports/{task_id}", timeout=5).json()
+    assert 0 < done["rows"] < LARGE
+    assert count(Row) == done["rows"]
+
+    worker.start()
+    task = wait_for_end(web, task_id)
+    assert task["state"] == "SUCCESS"
+    assert task["attempt"] == 2
+    assert task["status"] == f"{LARGE:,} rows, 0 refused"
+    db.session.rollback()
+    numbers = [values[0] for values in db.session.scalars(select(Row.values).order_by(Row.line))]
+    assert numbers == [str(number) for number in range(LARGE)]
+
+
+# ------------------------------------------------------------------ what holds it together
+
+
+def new_job(**fields: Any) -> Import:
+    job = Import(
+        task_id=str(uuid.uuid4()),
+        name="x",
+        size=9,
+        submitted=imports._now(),
+        columns=["a"],
+        empty=[0],
+    )
+    for name, value in fields.items():
+        setattr(job, name, value)
+    db.session.add(job)
+    db.session.commit()
+    return job
+
+
+def test_a_worker_that_was_thought_dead_can_write_no_more(app: Any) -> None:
+    job = new_job(attempt=1)
+    with app.app_context():  # a session of its own, as another worker has
+        other = db.session.get(Import, job.id)
+        assert other is not None
+        other.attempt = 2
+        db.session.commit()
+    with pytest.raises(StaleDataError):
+        imports._store(job, [Record(2, ["x"], "", "", 4, 2)])
+    db.session.rollback()
+    assert count(Row) == 0
+    imports._remove(job.id, 1)  # nor can it remove what is the other's now
+    assert count(Import) == 1
+
+
+def test_a_finished_import_that_is_run_again_is_left_as_it_is() -> None:
+    job = new_job(finished=imports._now(), rows=3, read=9)
+    result = imports.import_csv(job.id, "/imports/x")
+    assert result == {
+        "current": 9,
+        "total": 9,
+        "status": "3 rows, 0 refused",
+        "result": "/imports/x",
+    }
+
+
+@pytest.mark.usefixtures("worker")
+def test_cleaning_up_removes_what_is_old_and_what_was_left_behind(
+    client: Any, ended: Callable[[str], dict[str, Any]]
+) -> None:
+    task_id = send(client, b"a\n1\n").json["task_id"]
+    ended(task_id)
+    # Left behind by a worker whose process was ended: unfinished, though its task has failed.
+    failed = send(client, b"").json["task_id"]
+    ended(failed)
+    left = new_job(task_id=failed)
+    db.session.add(Refused(import_id=left.id, line=2, reason="x", text="x"))
+    waiting = new_job()  # of which Redis knows nothing: it is about to be published
+    old = new_job(submitted=imports._now() - timedelta(days=8), finished=imports._now())
+    db.session.commit()
+
+    imports.clean_up(timedelta(days=7))
+
+    kept = set(db.session.scalars(select(Import.task_id)))
+    assert kept == {task_id, waiting.task_id}
+    assert old.task_id not in kept
+    assert count(Row) == 1
+    assert count(Refused) == 0

@@ -1,0 +1,558 @@
+"""What a client is told: every row of the contract's tables, every state, and anything else that may be stored."""
+
+import json
+import math
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from celery import states
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from flask_longtask.json_text import dumps
+from flask_longtask.presence import Presence
+from flask_longtask.status import ENDED_STATES, UNREADABLE, Progress, describe
+
+TASK_ID = "5f0c1c1e-3f0b-4f6b-9b39-4f0f6a1b6f10"
+NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
+
+ALL_STATES = sorted(states.ALL_STATES | {states.REJECTED, states.IGNORED})
+
+#: The fields of the contract, in its order of meaning: the tutorial's four, then ours.
+FIELDS = {
+    *("state", "current", "total", "status", "result", "task_id", "task", "percent"),
+    *("submitted", "started", "finished", "eta", "attempt"),
+}
+
+
+#: A worker that serves the queue `celery`, whose task number 3 was started last; none serves `mails`.
+SOMEBODY = Presence(frozenset({"w@h/7"}), frozenset({"celery"}), {"celery": 3, "mails": 0})
+
+
+def told(
+    meta: Mapping[str, Any] | None = None,
+    record: Mapping[str, Any] | None = None,
+    presence: Presence | None = None,
+) -> dict[str, Any]:
+    return describe(TASK_ID, meta, record, NOW, presence)
+
+
+def ago(seconds: float) -> str:
+    return (NOW - timedelta(seconds=seconds)).isoformat()
+
+
+def stored(state: str, result: Any = None, **more: Any) -> dict[str, Any]:
+    """Celery's document of a task."""
+    return {"task_id": TASK_ID, "status": state, "result": result, "traceback": None, **more}
+
+
+def raised(exc_type: str, *arguments: Any, module: str = "builtins") -> dict[str, Any]:
+    """An exception as Celery stores it."""
+    return {"exc_type": exc_type, "exc_message": list(arguments), "exc_module": module}
+
+
+def reached(current: float, total: float, message: str = "") -> dict[str, Any]:
+    """Our record of a task that has reported this."""
+    return {
+        "task": "app.long_task",
+        "progress": Progress(current, total, message).dump(),
+        "attempt": 1,
+    }
+
+
+def bar(task: Mapping[str, Any]) -> tuple[float, float, int]:
+    return task["current"], task["total"], task["percent"]
+
+
+# -- the rows of the contract ------------------------------------------------------------------------
+
+
+def test_a_task_that_was_submitted_waits() -> None:
+    task = told(None, {"task": "app.long_task", "submitted": ago(3)})
+
+    assert task == {
+        "state": "PENDING",
+        "current": 0,
+        "total": 1,
+        "status": "Pending...",
+        "result": None,
+        "task_id": TASK_ID,
+        "task": "long_task",
+        "percent": 0,
+        "submitted": ago(3),
+        "started": None,
+        "finished": None,
+        "eta": None,
+        "attempt": 0,
+    }
+
+
+def test_a_task_that_was_submitted_for_later_says_for_when() -> None:
+    task = told(None, {"task": "app.long_task", "eta": "2026-03-01T14:30:00+01:00"})
+
+    assert (task["state"], task["status"]) == ("PENDING", "Scheduled for 2026-03-01T13:30:00Z")
+
+
+def test_a_scheduled_task_whose_time_has_come_just_waits() -> None:
+    assert told(None, {"eta": ago(1)})["status"] == "Pending..."
+
+
+@pytest.mark.parametrize(
+    ("queue", "number", "sentence"),
+    [
+        ("celery", 4, "Pending..."),
+        ("celery", 5, "Waiting: 1 task ahead"),
+        ("celery", 1238, "Waiting: 1,234 tasks ahead"),
+        ("mails", 1, "Waiting: no worker is running"),
+        ("of another app", 9, "Pending..."),
+    ],
+)
+def test_a_waiting_task_says_what_it_waits_for(queue: str, number: int, sentence: str) -> None:
+    task = told(None, {"queue": queue, "number": number}, SOMEBODY)
+
+    assert (task["state"], task["status"], bar(task)) == ("PENDING", sentence, (0, 1, 0))
+
+
+def test_nobody_is_called_missing_while_it_is_not_known_who_is_there() -> None:
+    just_back = SOMEBODY._replace(complete=False)
+
+    assert told(None, {"queue": "mails", "number": 1}, just_back)["status"] == "Pending..."
+
+
+@pytest.mark.parametrize("state", ["STARTED", "RECEIVED"])
+def test_a_task_that_was_taken_up_is_given_as_progress(state: str) -> None:
+    task = told(stored(state, {"pid": 7, "hostname": "w@h"}), {"started": ago(0), "attempt": 1})
+
+    assert (task["state"], task["status"], bar(task)) == ("PROGRESS", "Started", (0, 1, 0))
+
+
+def test_progress_is_told_as_the_task_reports_it() -> None:
+    meta = {"current": 7, "total": 40, "status": "Folding the paper boats"}
+    task = told(stored("PROGRESS", meta), {"started": ago(7), "attempt": 1})
+
+    assert (task["state"], task["status"], bar(task)) == (
+        "PROGRESS",
+        "Folding the paper boats",
+        (7, 40, 17),
+    )
+    assert task["eta"] == pytest.approx(33)
+    assert task["attempt"] == 1
+
+
+def test_a_task_that_waits_for_a_retry_says_why_and_which_and_when() -> None:
+    record = {**reached(3, 10), "retries": 1, "max_retries": 3, "eta": "2026-03-01T12:05:00+00:00"}
+    task = told(stored("RETRY", raised("ConnectionError", "mail.example is away")), record)
+
+    assert task["state"] == "RETRY"
+    assert bar(task) == (3, 10, 30)
+    assert task["status"] == "mail.example is away (retry 1 of 3 at 2026-03-01T12:05:00Z)"
+    assert task["finished"] is None
+
+
+def test_a_retry_without_a_limit_names_none() -> None:
+    task = told(stored("RETRY", raised("ValueError", "no")), {"retries": 2, "eta": ago(-60)})
+
+    assert task["status"] == "no (retry 2 at 2026-03-01T12:01:00Z)"
+
+
+def test_a_returned_dict_says_its_own_numbers_message_and_result() -> None:
+    result = {"current": 40, "total": 40, "status": "Imported.", "result": 42}
+    task = told(stored("SUCCESS", result, date_done=ago(0)), reached(39, 40))
+
+    assert (task["state"], task["status"], task["result"]) == ("SUCCESS", "Imported.", 42)
+    assert bar(task) == (40, 40, 100)
+    assert task["finished"] == ago(0)
+    assert task["eta"] is None
+
+
+def test_a_returned_dict_without_numbers_fills_the_bar() -> None:
+    task = told(stored("SUCCESS", {"result": [1]}), reached(39, 40))
+
+    assert (task["status"], task["result"], bar(task)) == ("Task completed!", [1], (40, 40, 100))
+
+
+def test_a_returned_dict_without_a_result_is_the_result() -> None:
+    assert told(stored("SUCCESS", {"rows": 3}))["result"] == {"rows": 3}
+
+
+@pytest.mark.parametrize("value", [None, 0, 42, -1.5, "", "done", [], [1, {"a": 2}], True, {}])
+def test_any_other_returned_value_is_the_result(value: Any) -> None:
+    task = told(stored("SUCCESS", value), reached(2, 5))
+
+    assert (task["status"], task["result"], bar(task)) == ("Task completed!", value, (5, 5, 100))
+
+
+def test_a_task_that_returns_before_its_bar_is_full_still_has_a_full_percentage() -> None:
+    task = told(stored("SUCCESS", {"current": 1, "total": 4, "result": 1}))
+
+    assert bar(task) == (1, 4, 100)
+
+
+def test_a_failure_stops_where_the_task_was_and_tells_the_error_without_a_traceback() -> None:
+    meta = stored("FAILURE", raised("ValueError", "row 8 has no name"), date_done=ago(1))
+    task = told({**meta, "traceback": "Traceback (most recent call last): …"}, reached(7, 40))
+
+    assert (task["state"], task["status"], bar(task)) == (
+        "FAILURE",
+        "row 8 has no name",
+        (7, 40, 17),
+    )
+    assert task["result"] is None
+    assert "Traceback" not in dumps(task)
+
+
+def test_a_failure_that_reported_nothing_has_the_tutorials_numbers_but_an_empty_bar() -> None:
+    assert bar(told(stored("FAILURE", raised("ValueError", "no")))) == (1, 1, 0)
+
+
+def test_a_failure_at_the_very_end_does_not_fill_the_bar() -> None:
+    assert bar(told(stored("FAILURE", raised("ValueError", "no")), reached(40, 40))) == (40, 40, 99)
+
+
+@pytest.mark.parametrize(
+    ("stored_exception", "sentence"),
+    [
+        (raised("ValueError", "no such row"), "no such row"),
+        (raised("ValueError"), "ValueError"),
+        (raised("ValueError", ""), "ValueError"),
+        (raised("KeyError", "name"), "'name'"),
+        (
+            raised("FileNotFoundError", 2, "No such file", "a.csv"),
+            "[Errno 2] No such file: 'a.csv'",
+        ),
+        (raised("PaymentRefused", "card 4711", module="a_module.that_is_not_here"), "card 4711"),
+        (
+            raised("PaymentRefused", 7, None, module="a_module.that_is_not_here"),
+            "PaymentRefused: 7",
+        ),
+        (
+            raised("UnicodeDecodeError", "wrong arguments", 3),
+            "UnicodeDecodeError: wrong arguments, 3",
+        ),
+        # Celery's stand-in for an exception that cannot be pickled, such as one of two arguments.
+        (
+            raised(
+                "UnpickleableExceptionWrapper",
+                "shop",
+                "Refused",
+                ["card 4711"],
+                "Refused('card 4711')",
+            ),
+            "card 4711",
+        ),
+        (raised("UnpickleableExceptionWrapper", "odd"), "odd"),
+        (raised("SystemExit", 3, 4), "SystemExit: 3, 4"),
+        (raised("print", 3, 4), "print: 3, 4"),
+        ({"exc_type": "ValueError", "exc_message": "a text"}, "a text"),
+        ({"exc_type": None, "exc_message": None}, "None"),
+        ({"exc_message": "a message alone"}, "a message alone"),
+        ({"current": 3, "total": 5, "status": "stored by hand"}, "stored by hand"),
+        ({}, "Failed"),
+        ("a text", "a text"),
+        ("", "Failed"),
+        (None, "Failed"),
+        (42, "42"),
+    ],
+)
+def test_a_stored_error_is_told_in_words_whatever_it_is(
+    stored_exception: Any, sentence: str
+) -> None:
+    assert told(stored("FAILURE", stored_exception))["status"] == sentence
+
+
+def test_a_failure_that_a_task_stored_by_hand_keeps_its_numbers() -> None:
+    assert bar(told(stored("FAILURE", {"current": 3, "total": 5, "status": "no"}))) == (3, 5, 60)
+
+
+def test_a_cancelled_task_stops_where_it_was() -> None:
+    record = {**reached(7, 40), "started": ago(9), "ended": ago(1), "cancelled": ago(1)}
+    task = told(
+        stored("REVOKED", raised("TaskRevokedError", "cancelled"), date_done=ago(2)), record
+    )
+
+    assert (task["state"], task["status"], bar(task)) == ("REVOKED", "Cancelled", (7, 40, 17))
+    assert (task["started"], task["finished"], task["eta"]) == (ago(9), ago(1), None)
+
+
+def test_a_task_cancelled_before_it_started_has_an_empty_bar() -> None:
+    assert bar(told(stored("REVOKED", raised("TaskRevokedError", "cancelled")))) == (0, 1, 0)
+
+
+@pytest.mark.parametrize("reason", ["expired", ["expired"]])
+def test_a_task_that_was_too_old_to_be_started_says_so(reason: Any) -> None:
+    task = told(stored("REVOKED", {"exc_type": "TaskRevokedError", "exc_message": reason}))
+
+    assert (task["state"], task["status"]) == ("REVOKED", "Expired before it was started")
+
+
+@pytest.mark.parametrize(("state", "word"), [("REJECTED", "Rejected"), ("IGNORED", "Ignored")])
+def test_a_rejected_or_ignored_task_stops_where_it_was_under_its_own_name(
+    state: str, word: str
+) -> None:
+    task = told(stored(state), reached(7, 40))
+
+    assert (task["state"], task["status"], bar(task)) == (state, word, (7, 40, 17))
+
+
+def test_a_state_of_the_tasks_own_is_told_like_progress() -> None:
+    meta = {"current": 3, "total": 4, "status": "Downloading the maps"}
+    task = told(stored("DOWNLOADING", meta), {"started": ago(30)})
+
+    assert (task["state"], task["status"], bar(task)) == (
+        "DOWNLOADING",
+        "Downloading the maps",
+        (3, 4, 75),
+    )
+    assert task["eta"] == pytest.approx(10)
+    assert task["finished"] is None
+
+
+def test_what_is_no_document_of_celerys_is_told_as_such() -> None:
+    task = told({"status": UNREADABLE}, reached(7, 40))
+
+    assert task["state"] == UNREADABLE
+    assert task["status"] == "What is stored about this task cannot be read"
+    assert bar(task) == (7, 40, 17)
+
+
+def test_what_celerys_key_alone_does_not_say_is_null() -> None:
+    meta = {"current": 1, "total": 2, "status": "Half"}
+    task = told(stored("PROGRESS", meta), None)
+
+    assert (task["state"], bar(task)) == ("PROGRESS", (1, 2, 50))
+    unknown = ("task", "submitted", "started", "finished", "eta", "attempt")
+    assert {field: task[field] for field in unknown} == dict.fromkeys(unknown)
+
+
+def test_the_end_of_a_task_known_from_celerys_key_alone_is_celerys_time_in_utc() -> None:
+    assert (
+        told(stored("SUCCESS", 1, date_done="2026-03-01T10:00:00"))["finished"]
+        == "2026-03-01T10:00:00+00:00"
+    )
+    assert (
+        told(stored("FAILURE", 1, date_done="2026-03-01T10:00:00+02:00"))["finished"]
+        == "2026-03-01T08:00:00+00:00"
+    )
+
+
+def test_celerys_extended_result_names_the_task() -> None:
+    assert told(stored("SUCCESS", 1, name="shop.tasks.send_mail"))["task"] == "send_mail"
+
+
+@pytest.mark.parametrize("state", ALL_STATES)
+def test_every_state_of_celery_is_told_with_every_field(state: str) -> None:
+    task = told(stored(state, {"current": 5, "total": 10, "status": "so"}), reached(5, 10))
+
+    assert set(task) == FIELDS
+    assert task["state"] == ("PROGRESS" if state in ("STARTED", "RECEIVED") else state)
+    assert task["percent"] == {"SUCCESS": 100, "STARTED": 0, "RECEIVED": 0}.get(state, 50)
+    assert task["status"]
+
+
+@pytest.mark.parametrize("state", ALL_STATES)
+def test_only_a_task_that_has_ended_has_an_end(state: str) -> None:
+    task = told(stored(state, None, date_done=ago(0)), None)
+
+    assert (task["finished"] is not None) == (state in ENDED_STATES)
+
+
+# -- malformed progress ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("meta", "expected", "message"),
+    [
+        (None, (0, 1, 0), ""),
+        ("Half way", (0, 1, 0), "Half way"),
+        ("", (0, 1, 0), ""),
+        (42, (0, 1, 0), ""),
+        (True, (0, 1, 0), ""),
+        ([1, 2], (0, 1, 0), ""),
+        ({}, (0, 1, 0), ""),
+        ({"status": "Thinking"}, (0, 1, 0), "Thinking"),
+        ({"status": 42, "current": 1, "total": 2}, (1, 2, 50), ""),
+        ({"status": None, "current": 1, "total": 2}, (1, 2, 50), ""),
+        ({"current": -3, "total": 10}, (0, 10, 0), ""),
+        ({"current": 11, "total": 10}, (10, 10, 99), ""),
+        ({"current": 10, "total": 10}, (10, 10, 99), ""),
+        ({"current": 3, "total": 0}, (0, 1, 0), ""),
+        ({"current": 3, "total": -10}, (0, 1, 0), ""),
+        ({"current": 3}, (1, 1, 99), ""),
+        ({"total": 10}, (0, 10, 0), ""),
+        ({"current": "3", "total": "10"}, (0, 1, 0), ""),
+        ({"current": None, "total": None}, (0, 1, 0), ""),
+        ({"current": True, "total": 2}, (0, 1, 0), ""),
+        ({"current": [3], "total": {}}, (0, 1, 0), ""),
+        ({"current": math.nan, "total": 10}, (0, 1, 0), ""),
+        ({"current": 3, "total": math.nan}, (0, 1, 0), ""),
+        ({"current": math.inf, "total": 10}, (0, 1, 0), ""),
+        ({"current": 3, "total": math.inf}, (0, 1, 0), ""),
+        ({"current": 0.5, "total": 2}, (0.5, 2.0, 25), ""),
+        ({"current": 999, "total": 1000}, (999, 1000, 99), ""),
+        ({"current": 9.999, "total": 10}, (9.999, 10.0, 99), ""),
+        ({"current": 2, "total": 10**400}, (2, 10**400, 0), ""),
+        ({"current": 0.5, "total": 10**400}, (0, 1, 0), ""),
+        ({"current": Decimal(3), "total": 10}, (0, 1, 0), ""),
+    ],
+)
+def test_progress_that_makes_no_sense_never_breaks_the_bar(
+    meta: Any, expected: Any, message: str
+) -> None:
+    task = told(stored("PROGRESS", meta))
+
+    assert (task["state"], bar(task), task["status"]) == ("PROGRESS", expected, message)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        None,
+        7,
+        "",
+        "no JSON",
+        "[]",
+        "[1]",
+        "[1,2,3,4]",
+        "{}",
+        '{"a":1,"b":2,"c":3}',
+        "null",
+        "[" * 5000,
+    ],
+)
+def test_a_kept_progress_that_cannot_be_read_counts_as_none(text: Any) -> None:
+    assert bar(told(stored("REVOKED"), {"progress": text})) == (0, 1, 0)
+
+
+@pytest.mark.parametrize("attempt", ["2", None, -1, 1.5, math.nan, True, [], {}])
+def test_an_attempt_that_is_no_count_is_not_told(attempt: Any) -> None:
+    assert told(None, {"attempt": attempt})["attempt"] in (0, None)
+
+
+def test_the_time_left_is_by_the_rate_so_far() -> None:
+    def left(seconds: float, current: float, total: float) -> float | None:
+        meta = stored("PROGRESS", {"current": current, "total": total})
+        answer: float | None = told(meta, {"started": ago(seconds)})["eta"]
+        return answer
+
+    assert left(10, 1, 4) == pytest.approx(30)
+    assert left(10, 4, 4) == pytest.approx(0)
+    assert left(10, 0, 4) is None
+    assert left(-10, 1, 4) is None  # started in the future: the clocks disagree
+
+
+# -- anything at all ---------------------------------------------------------------------------------
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.sampled_from(
+        [10**400, "2026-03-01T12:00:00", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"]
+    )
+    | st.datetimes()
+    | st.decimals()
+    | st.uuids()
+    | st.binary(),
+    lambda children: (
+        st.lists(children)
+        | st.dictionaries(
+            st.text()
+            | st.sampled_from(["current", "total", "status", "result", "exc_type", "exc_message"]),
+            children,
+        )
+    ),
+    max_leaves=12,
+)
+state_values = st.sampled_from([*ALL_STATES, UNREADABLE, "DOWNLOADING", ""]) | json_values
+meta_documents = st.none() | st.dictionaries(
+    st.sampled_from(["status", "result", "date_done", "name", "traceback"]), json_values
+).flatmap(lambda meta: state_values.map(lambda state: {**meta, "status": state}))
+record_fields = [
+    *(
+        "task",
+        "submitted",
+        "queue",
+        "number",
+        "eta",
+        "retries",
+        "max_retries",
+        "attempt",
+        "started",
+    ),
+    *("worker", "pid", "running", "lost", "progress", "cancelled", "ended"),
+]
+record_documents = st.none() | st.dictionaries(
+    st.sampled_from(record_fields), json_values | json_values.map(repr) | st.just("celery")
+)
+
+
+@given(meta_documents, record_documents, st.sampled_from([None, SOMEBODY]))
+@example({"status": "SUCCESS", "date_done": "0001-01-01T00:00:00+14:00"}, None, None)
+@example(None, {"eta": "9999-12-31T23:59:59-14:00"}, None)
+@example(
+    {"status": "PROGRESS", "result": {"current": 5e-324, "total": 1e308}}, {"started": ago(9)}, None
+)
+@example(
+    {"status": "PROGRESS", "result": {"current": 1, "total": 10**400}}, {"started": ago(9)}, None
+)
+@example(None, {"queue": ["celery"], "number": 7}, SOMEBODY)
+@example({"status": "PROGRESS"}, {"worker": ["w@h/7"], "running": 1}, SOMEBODY)
+def test_whatever_is_stored_the_bar_is_a_bar_and_the_answer_is_json(
+    meta: Any, record: Any, presence: Presence | None
+) -> None:
+    task = told(meta, record, presence)
+
+    assert set(task) == FIELDS
+    assert 0 <= task["current"] <= task["total"]
+    assert task["total"] > 0
+    assert type(task["percent"]) is int
+    assert 0 <= task["percent"] <= 100
+    assert (task["percent"] == 100) == (task["state"] == "SUCCESS")
+    assert isinstance(task["state"], str)
+    assert isinstance(task["status"], str)
+    for field in ("task", "submitted", "started", "finished"):
+        assert task[field] is None or isinstance(task[field], str)
+    assert task["eta"] is None or 0 <= task["eta"] < math.inf
+    assert task["attempt"] is None or type(task["attempt"]) is int
+    json.loads(dumps(task), parse_constant=pytest.fail)
+
+
+@given(value=json_values)
+def test_every_value_is_written_as_json_that_browsers_read(value: Any) -> None:
+    json.loads(dumps(value), parse_constant=pytest.fail)
+
+
+def test_values_that_json_has_no_type_for_are_written_as_text() -> None:
+    number = uuid.UUID(TASK_ID)
+    document = {"at": NOW, "price": Decimal("1.10"), "id": number, "nothing": [math.nan, math.inf]}
+
+    assert json.loads(dumps(document)) == {
+        "at": "2026-03-01T12:00:00+00:00",
+        "price": "1.10",
+        "id": TASK_ID,
+        "nothing": [None, None],
+    }
+
+
+def test_values_nested_too_deeply_to_be_written_are_cut_off() -> None:
+    value: Any = "bottom"
+    for _ in range(5000):
+        value = [value]
+
+    text = dumps({"result": value})
+
+    assert "bottom" not in text
+    assert json.loads(text)["result"]
+
+
+@given(current=json_values, total=json_values, message=json_values)
+def test_progress_that_was_kept_is_read_as_it_was(current: Any, total: Any, message: Any) -> None:
+    progress = Progress.of({"current": current, "total": total, "status": message})
+
+    assert Progress.load(progress.dump()) == progress

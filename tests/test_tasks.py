@@ -1,0 +1,559 @@
+"""Tasks in a real worker: what they report, how they end, and that one that was cancelled really stops."""
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from celery import chain, chord, group
+from redis import Redis
+
+from tests import tasks
+from tests.processes import RedisServer, WebServer, Worker, wait_until
+
+Status = Callable[[str], dict[str, Any]]
+
+pytestmark = pytest.mark.usefixtures("app", "worker")
+
+
+@pytest.fixture
+def queue() -> str:
+    """A queue that nobody serves yet, nor did before: Redis may still be about to give a message to a
+    worker that was just killed."""
+    return f"queue-{uuid.uuid4()}"
+
+
+@contextmanager
+def extra_worker(folder: Path, redis_server: RedisServer, *options: str) -> Iterator[Worker]:
+    worker = Worker("extra-worker", folder, redis_server.url(), "--without-mingle", *options)
+    try:
+        yield worker
+    finally:
+        worker.stop()
+
+
+@contextmanager
+def every_store(redis: Redis, task_id: str) -> Iterator[list[tuple[float, Any]]]:
+    """When each state of a task was stored, and what: every store is published under Celery's key."""
+    stores: list[tuple[float, Any]] = []
+    with redis.pubsub(ignore_subscribe_messages=True) as channel:
+        channel.subscribe(f"celery-task-meta-{task_id}")
+        wait_until(lambda: channel.subscribed)
+        listening = threading.Event()
+
+        def listen() -> None:
+            while not listening.is_set():
+                if message := channel.get_message(timeout=0.05):
+                    stores.append((time.time(), message["data"]))
+
+        thread = threading.Thread(target=listen)
+        thread.start()
+        try:
+            yield stores
+        finally:
+            listening.set()
+            thread.join()
+
+
+def reaches(status: Status, task_id: str, /, **expected: Any) -> dict[str, Any]:
+    """Wait until the task is told with these values."""
+
+    def as_expected() -> dict[str, Any] | None:
+        task = status(task_id)
+        return task if expected.items() <= task.items() else None
+
+    task = wait_until(as_expected, describe=lambda: status(task_id))
+    assert task is not None
+    return task
+
+
+# -- progress and results ----------------------------------------------------------------------------
+
+
+def test_a_task_written_the_tutorials_way_moves_and_ends_with_its_result(
+    client: Any, status: Status
+) -> None:
+    task_id = client.post("/longtask", json={"steps": 6, "delay": 0.15}).json["task_id"]
+
+    seen = []
+    wait_until(lambda: seen.append(status(task_id)) or seen[-1]["finished"])
+
+    running = [task for task in seen if task["state"] == "PROGRESS" and task["total"] == 6]
+    assert {task["state"] for task in seen} <= {"PENDING", "PROGRESS", "SUCCESS"}
+    assert [task["percent"] for task in seen] == sorted(task["percent"] for task in seen)
+    assert len({task["current"] for task in running}) >= 3
+    assert all(task["status"] for task in running)
+    assert any(task["eta"] for task in running)
+    end = seen[-1]
+    assert (end["state"], end["result"], end["percent"]) == ("SUCCESS", 42, 100)
+    assert (end["task"], end["attempt"]) == ("long_task", 1)
+    assert end["submitted"] <= end["started"] <= end["finished"]
+
+
+@pytest.mark.parametrize(
+    ("meta", "expected"),
+    [
+        ({"current": 3, "total": 7, "status": "So"}, (3, 7, 42, "So")),
+        (None, (0, 1, 0, "")),
+        ("Half way", (0, 1, 0, "Half way")),
+        ({"current": -1, "total": 0}, (0, 1, 0, "")),
+        ({"current": float("nan"), "total": float("inf"), "status": "Odd"}, (0, 1, 0, "Odd")),
+        ({"current": 9, "total": 7, "extra": [[], {}]}, (7, 7, 99, "")),
+    ],
+)
+def test_whatever_a_task_reports_it_is_told_and_the_task_goes_on(
+    redis: Redis, status: Status, ended: Status, meta: Any, expected: tuple[Any, ...]
+) -> None:
+    task_id = tasks.reporting.delay(meta, state="MEASURING").id
+
+    task = reaches(status, task_id, state="MEASURING")
+    assert (task["current"], task["total"], task["percent"], task["status"]) == expected
+
+    tasks.release(redis, task_id)
+    assert ended(task_id)["result"] == "done"
+
+
+@pytest.mark.parametrize(
+    "value", [None, 0, "text", [], {"result": {"rows": []}}, {"status": "Sent."}]
+)
+def test_a_returned_value_comes_back_as_it_was(ended: Status, value: Any) -> None:
+    task = ended(tasks.returning.delay(value).id)
+
+    assert (task["state"], task["percent"]) == ("SUCCESS", 100)
+    assert task["result"] == (
+        value["result"] if isinstance(value, dict) and "result" in value else value
+    )
+
+
+def test_values_that_json_has_not_come_back_as_text_or_null(ended: Status) -> None:
+    task = ended(tasks.returning_what_json_has_not.delay().id)
+
+    assert task["result"] == {"price": "1.10", "share": None}
+
+
+def test_celerys_own_ways_to_wait_for_a_result_work(client: Any, status: Status) -> None:
+    assert tasks.returning.delay(7).get(timeout=10) == 7
+
+    results = group(tasks.returning.s(number) for number in range(5)).delay()
+    assert results.get(timeout=10) == [0, 1, 2, 3, 4]
+    assert {status(result.id)["state"] for result in results} == {"SUCCESS"}
+
+
+def test_a_task_runs_in_the_context_of_the_flask_app(ended: Status) -> None:
+    assert ended(tasks.knowing_the_app.delay().id)["result"] == "app"
+
+
+def test_a_task_that_another_task_starts_is_known_too(client: Any, ended: Status) -> None:
+    other = ended(tasks.starting_another.delay().id)["result"]
+
+    assert ended(other)["result"] == "ran"
+
+
+# -- failing -----------------------------------------------------------------------------------------
+
+
+def test_a_failure_shows_where_it_stopped_and_no_traceback(client: Any, ended: Status) -> None:
+    task_id = tasks.failing.delay().id
+
+    task = ended(task_id)
+
+    assert (task["state"], task["status"]) == ("FAILURE", "row 4 has no name")
+    assert (task["current"], task["total"], task["percent"]) == (3, 7, 42)
+    assert task["result"] is None
+    assert "Traceback" not in client.get(f"/status/{task_id}").text
+
+
+def test_an_error_whose_class_the_web_server_does_not_have_is_told_by_its_message(
+    ended: Status,
+) -> None:
+    assert (
+        ended(tasks.failing_with_an_error_of_its_own.delay().id)["status"]
+        == "card 4711 has expired"
+    )
+
+
+def test_a_result_that_cannot_be_stored_is_a_failure(ended: Status) -> None:
+    task = ended(tasks.returning_what_cannot_be_stored.delay().id)
+
+    assert (task["state"], task["percent"]) == ("FAILURE", 0)
+    assert "object is not JSON serializable" in task["status"]
+
+
+def test_a_failure_that_a_task_stores_by_hand_is_its_end(ended: Status) -> None:
+    task = ended(tasks.failing_by_hand.delay().id)
+
+    assert (task["state"], task["status"], task["percent"]) == ("FAILURE", "The shelf is empty", 42)
+
+
+def test_a_task_that_waits_for_a_retry_says_why_and_when_and_goes_on(
+    status: Status, ended: Status
+) -> None:
+    task_id = tasks.retrying.delay(countdown=1).id
+
+    task = reaches(status, task_id, state="RETRY")
+    assert task["status"].startswith("mail.example is away (retry 1 of 2 at 20")
+    assert (task["current"], task["total"], task["finished"]) == (3, 7, None)
+
+    task = ended(task_id)
+    assert (task["state"], task["result"], task["attempt"]) == ("SUCCESS", "sent", 3)
+
+
+def test_an_ignored_task_ends_where_it_was(ended: Status) -> None:
+    task = ended(tasks.ignoring.delay().id)
+
+    assert (task["state"], task["status"], task["percent"]) == ("IGNORED", "Ignored", 42)
+
+
+def test_a_rejected_task_ends_as_celery_ends_it(ended: Status) -> None:
+    # Celery 5.7 records it as a failure, since nobody will ever run it.
+    task = ended(tasks.rejecting.delay().id)
+
+    assert task["state"] == "FAILURE"
+    assert "not for me" in task["status"]
+
+
+def test_a_task_that_is_rejected_back_into_the_queue_runs_again(
+    redis: Redis, ended: Status
+) -> None:
+    task_id = tasks.rejecting.delay(requeue=True).id
+
+    task = ended(task_id)
+
+    assert (task["state"], task["result"]) == ("SUCCESS", "taken after all")
+    assert tasks.evidence(redis, task_id) == ["taken", "taken"]
+
+
+def test_a_task_that_replaces_itself_goes_on_under_its_id(ended: Status) -> None:
+    task = ended(tasks.replacing_itself.delay().id)
+
+    assert (task["state"], task["result"]) == ("SUCCESS", "of the task that took over")
+
+
+# -- chains, groups, chords --------------------------------------------------------------------------
+
+
+def test_the_later_steps_of_a_chain_are_pending_from_the_start(
+    redis: Redis, status: Status, ended: Status
+) -> None:
+    last = chain(tasks.reporting.si(None), tasks.noting.si(), tasks.returning.si("end")).delay()
+    middle, first = last.parent, last.parent.parent
+
+    assert (status(last.id)["state"], status(middle.id)["state"]) == ("PENDING", "PENDING")
+    assert status(last.id)["task"] == "returning"
+
+    tasks.release(redis, first.id)
+    assert ended(last.id)["result"] == "end"
+    # Celery starts the next step before it stores the end of this one.
+    assert ended(middle.id)["result"] == "ran"
+
+
+def test_the_body_of_a_chord_is_pending_until_its_header_is_done(
+    redis: Redis, status: Status, ended: Status
+) -> None:
+    body = chord(
+        [tasks.reporting.s(None), tasks.returning.s(1)], tasks.adding.si([1, 2], 3)
+    ).delay()
+    header = body.parent
+
+    assert (status(body.id)["state"], status(body.id)["task"]) == ("PENDING", "adding")
+    assert {status(result.id)["state"] for result in header} <= {"PENDING", "PROGRESS", "SUCCESS"}
+
+    tasks.release(redis, header[0].id)
+    assert ended(body.id)["result"] == 6
+
+
+def test_a_chain_started_inside_a_task_is_known_from_the_start(
+    status: Status, ended: Status
+) -> None:
+    last = ended(tasks.starting_a_chain.delay().id)["result"]
+
+    assert status(last)["state"] in {"PENDING", "PROGRESS", "SUCCESS"}
+    assert ended(last)["result"] == "ran"
+
+
+# -- cancelling --------------------------------------------------------------------------------------
+
+
+def test_a_task_cancelled_in_the_queue_never_runs_though_every_worker_restarts_in_between(
+    client: Any,
+    redis: Redis,
+    status: Status,
+    ended: Status,
+    folder: Path,
+    redis_server: RedisServer,
+    queue: str,
+) -> None:
+    # Given a task that waits, for nobody serves its queue, and another that waits behind it
+    cancelled = tasks.noting.apply_async(queue=queue).id
+    behind_it = tasks.noting.apply_async(queue=queue).id
+    assert status(cancelled)["state"] == "PENDING"
+
+    # When it is cancelled, and only then a worker starts
+    response = client.delete(f"/status/{cancelled}")
+    assert (response.status_code, response.json["state"]) == (200, "REVOKED")
+    with extra_worker(folder, redis_server, "-c", "1", "-Q", queue):
+        assert ended(behind_it)["result"] == "ran"
+
+    # Then it was passed over
+    assert tasks.evidence(redis, cancelled) == []
+    assert (status(cancelled)["state"], status(cancelled)["status"]) == ("REVOKED", "Cancelled")
+    assert status(cancelled)["started"] is None
+
+
+def test_a_scheduled_task_that_is_cancelled_never_runs(
+    client: Any, redis: Redis, status: Status, ended: Status
+) -> None:
+    cancelled = tasks.noting.apply_async(countdown=1).id
+    assert status(cancelled)["status"].startswith("Scheduled for 20")
+    behind_it = tasks.noting.apply_async(countdown=1.5).id
+
+    client.delete(f"/status/{cancelled}")
+
+    assert ended(behind_it)["result"] == "ran"
+    assert tasks.evidence(redis, cancelled) == []
+    assert status(cancelled)["state"] == "REVOKED"
+
+
+def test_a_running_task_stops_at_its_next_report(client: Any, redis: Redis, status: Status) -> None:
+    task_id = tasks.stepping.delay(steps=1000, pause=0.05).id
+    reaches(status, task_id, total=1000)
+
+    task = client.delete(f"/status/{task_id}").json
+
+    assert (task["state"], task["status"], task["total"]) == ("REVOKED", "Cancelled", 1000)
+    assert task["percent"] < 100
+    wait_until(
+        lambda: tasks.evidence(redis, task_id) == ["started", "stopped by itself"], timeout=5
+    )
+    assert status(task_id) == task
+
+
+@pytest.mark.parametrize(
+    ("task", "percent"), [(tasks.silent, 0), (tasks.reporting_once_then_silent, 42)]
+)
+def test_a_task_that_reports_nothing_is_terminated_and_its_place_is_free_again(
+    client: Any,
+    redis: Redis,
+    status: Status,
+    ended: Status,
+    folder: Path,
+    redis_server: RedisServer,
+    queue: str,
+    task: Any,
+    percent: int,
+) -> None:
+    # Given a worker that runs one task at a time, the silent one first
+    task_id = task.apply_async(queue=queue).id
+    behind_it = tasks.noting.apply_async(queue=queue).id
+    with extra_worker(folder, redis_server, "-c", "1", "-Q", queue):
+        wait_until(lambda: tasks.evidence(redis, task_id) == ["started"])
+
+        # When it is cancelled
+        assert client.delete(f"/status/{task_id}").json["state"] == "REVOKED"
+
+        # Then the next one runs long before the silent one would have ended
+        assert ended(behind_it)["result"] == "ran"
+    assert tasks.evidence(redis, task_id) == ["started"]
+    end = status(task_id)
+    assert (end["state"], end["status"], end["percent"]) == ("REVOKED", "Cancelled", percent)
+
+
+def test_cancelling_a_step_of_a_chain_ends_what_would_have_followed(
+    client: Any, redis: Redis, status: Status, ended: Status
+) -> None:
+    last = chain(tasks.stepping.si(1000, 0.05), tasks.noting.si(), tasks.noting.si()).delay()
+    middle, first = last.parent, last.parent.parent
+    reaches(status, first.id, total=1000)
+
+    client.delete(f"/status/{first.id}")
+
+    assert ended(middle.id)["state"] == "REVOKED"
+    assert ended(last.id)["state"] == "REVOKED"
+    assert tasks.evidence(redis, middle.id) == tasks.evidence(redis, last.id) == []
+
+
+def test_cancelling_a_member_of_a_chord_ends_its_body(
+    client: Any, redis: Redis, status: Status, ended: Status
+) -> None:
+    body = chord([tasks.stepping.si(1000, 0.05), tasks.returning.si(1)], tasks.noting.si()).delay()
+    member = body.parent[0]
+    reaches(status, member.id, total=1000)
+
+    client.delete(f"/status/{member.id}")
+
+    assert ended(body.id)["state"] in {"FAILURE", "REVOKED"}
+    assert tasks.evidence(redis, body.id) == []
+
+
+def test_cancelling_a_queued_step_of_a_chain_ends_what_would_have_followed(
+    client: Any, redis: Redis, status: Status, ended: Status
+) -> None:
+    last = chain(tasks.reporting.si(None), tasks.noting.si(), tasks.noting.si()).delay()
+    middle, first = last.parent, last.parent.parent
+
+    assert client.delete(f"/status/{middle.id}").json["state"] == "REVOKED"
+    tasks.release(redis, first.id)
+
+    assert ended(first.id)["state"] == "SUCCESS"
+    assert ended(last.id)["state"] == "REVOKED"
+    assert tasks.evidence(redis, middle.id) == tasks.evidence(redis, last.id) == []
+
+
+def test_a_task_cancelled_while_it_waits_for_a_retry_is_not_tried_again(
+    client: Any, redis: Redis, status: Status, ended: Status
+) -> None:
+    task_id = tasks.retrying.delay(countdown=1).id
+    reaches(status, task_id, state="RETRY")
+    client.delete(f"/status/{task_id}")
+    after_it = tasks.noting.apply_async(countdown=2).id
+
+    ended(after_it)
+
+    task = status(task_id)
+    assert (task["state"], task["status"], task["attempt"], task["percent"]) == (
+        "REVOKED",
+        "Cancelled",
+        1,
+        42,
+    )
+
+
+def test_a_task_that_has_ended_cannot_be_cancelled(
+    client: Any, ended: Status, status: Status
+) -> None:
+    task_id = tasks.returning.delay(7).id
+    task = ended(task_id)
+
+    response = client.delete(f"/status/{task_id}")
+
+    assert (response.status_code, response.mimetype) == (409, "application/problem+json")
+    assert status(task_id) == task
+
+
+# -- following a loop --------------------------------------------------------------------------------
+
+
+def test_a_loop_of_millions_of_turns_is_reported_ten_times_a_second_and_never_late(
+    redis: Redis, status: Status, ended: Status
+) -> None:
+    rows = 5_000_000
+    task_id = str(uuid.uuid4())
+    with every_store(redis, task_id) as stores:
+        tasks.tracking_rows.apply_async((rows,), task_id=task_id)
+
+        # When the loop stands still at its last row
+        wait_until(lambda: len(tasks.evidence(redis, task_id)) == 2)
+        began, stood_still = map(float, tasks.evidence(redis, task_id))
+
+        # Then that is told
+        reaches(status, task_id, current=rows - 1, total=rows, status="Importing rows", percent=99)
+        tasks.release(redis, task_id)
+        assert ended(task_id)["result"] == rows
+        wait_until(lambda: stores and b'"SUCCESS"' in stores[-1][1])
+    reports = [(when, data) for when, data in stores if b'"PROGRESS"' in data]
+
+    # And it was told at most 100 ms after it was so, the delays of a busy machine aside
+    told_at, _ = next((when, data) for when, data in reports if b'"current": 4999999,' in data)
+    assert told_at - stood_still < 0.1 + 0.2
+
+    # And of the five million turns before only one each 100 ms was
+    looks = (stood_still - began) / 0.1
+    assert looks / 2 < len(reports) <= looks + 2
+
+
+def test_a_loop_without_a_length_shows_its_message_alone(
+    redis: Redis, status: Status, ended: Status
+) -> None:
+    task_id = tasks.tracking_what_has_no_length.delay().id
+
+    task = reaches(status, task_id, status="Reading letters")
+    assert (task["current"], task["total"], task["percent"]) == (0, 1, 0)
+
+    tasks.release(redis, task_id)
+    assert ended(task_id)["state"] == "SUCCESS"
+
+
+def test_a_loop_without_a_length_can_be_told_its_total(
+    redis: Redis, status: Status, ended: Status
+) -> None:
+    task_id = tasks.tracking_what_has_no_length.delay(total=8).id
+
+    task = reaches(status, task_id, current=2)
+    assert (task["total"], task["percent"], task["status"]) == (8, 25, "Reading letters")
+
+    tasks.release(redis, task_id)
+    assert ended(task_id)["state"] == "SUCCESS"
+
+
+def test_a_loop_that_fails_shows_the_very_row_at_which_it_stopped(ended: Status) -> None:
+    task = ended(tasks.tracking_until_it_fails.delay().id)
+
+    assert (task["state"], task["status"]) == ("FAILURE", "row 4 has no name")
+    assert (task["current"], task["total"], task["percent"]) == (4, 10, 40)
+
+
+def test_a_loop_is_left_when_its_task_is_cancelled(
+    client: Any, redis: Redis, status: Status
+) -> None:
+    task_id = tasks.tracking_slowly.delay(rows=1000, pause=0.02).id
+    reaches(status, task_id, total=1000)
+
+    assert client.delete(f"/status/{task_id}").json["state"] == "REVOKED"
+
+    wait_until(
+        lambda: tasks.evidence(redis, task_id) == ["started", "stopped by itself"], timeout=5
+    )
+
+
+def test_a_task_called_as_a_plain_function_goes_through_its_loop_unreported() -> None:
+    assert tasks.returning(7) == 7
+    assert list(tasks.tracking_slowly.track("abc", "Reading letters")) == ["a", "b", "c"]
+
+
+# -- whether anybody is there ------------------------------------------------------------------------
+
+
+def test_health_counts_the_workers_that_live_and_what_waits_for_one(
+    folder: Path, redis_server: RedisServer
+) -> None:
+    apart = redis_server.url(database=1)
+    web = WebServer("web-apart", folder, apart)
+
+    def health() -> Any:
+        response = requests.get(f"{web.url}/health", timeout=5)
+        return response.status_code, response.json()
+
+    def told(address: str) -> tuple[str, str]:
+        task = requests.get(address, timeout=5).json()
+        return task["state"], task["status"]
+
+    try:
+        # Given nobody to run tasks
+        addresses = []
+        for _ in range(3):
+            response = requests.post(
+                f"{web.url}/longtask", json={"steps": 1, "delay": 0}, timeout=5
+            )
+            addresses.append(response.headers["Location"])
+        assert health() == (200, {"redis": "up", "workers": 0, "waiting": 3})
+
+        # Then a task says what it waits for
+        wait_until(lambda: told(addresses[0]) == ("PENDING", "Waiting: no worker is running"))
+
+        # When a worker comes, it is there and they wait no more
+        worker = Worker("worker-apart", folder, apart, "-c", "1", "--without-mingle")
+        try:
+            no_more = (200, {"redis": "up", "workers": 1, "waiting": 0})
+            wait_until(lambda: health() == no_more, describe=health)
+        finally:
+            worker.stop()
+
+        # And when it was killed, and so could say nothing, it is soon counted out for its silence
+        wait_until(lambda: health()[1]["workers"] == 0, timeout=8, describe=health)
+    finally:
+        web.stop()

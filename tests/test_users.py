@@ -1,0 +1,123 @@
+"""Users: one is created and welcomed, or neither."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import requests
+
+from tests.mailing import MailServer, Site, mail_server, site
+
+__all__ = ["mail_server", "site"]  # fixtures
+
+
+def test_a_user_is_created_and_welcomed(site: Site, mail_server: MailServer):
+    response = site.post("/users", username="ann", email="ann@example.com")
+    task = site.ended(response)
+    assert (task["state"], task["task"]) == ("SUCCESS", "send_welcome")
+    assert ("ann", "ann@example.com") in site.users()
+    [mail] = mail_server.mails_to("ann@example.com")
+    assert mail["Subject"] == "Welcome"
+    assert "Hello ann," in mail.get_content()
+
+
+@pytest.mark.parametrize(
+    ("username", "email"), [("bob", "other@example.com"), ("other", "bob@example.com")]
+)
+def test_a_second_one_is_refused_and_nothing_is_sent(
+    site: Site, mail_server: MailServer, username: str, email: str
+):
+    site.post("/users", username="bob", email="bob@example.com")
+    before = site.users()
+
+    response = site.post("/users", username=username, email=email)
+
+    assert response.status_code == 409
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert site.users() == before
+    # A mail that is sent after it arrives after it.
+    site.ended(site.post("/mail", email="afterwards@example.com"))
+    assert mail_server.mails_to("other@example.com") == []
+
+
+def test_of_many_at_once_one_is_created(site: Site, mail_server: MailServer):
+    def create(number: int) -> requests.Response:
+        return site.post("/users", username="cid", email=f"cid-{number}@example.com")
+
+    with ThreadPoolExecutor(8) as pool:
+        responses = list(pool.map(create, range(16)))
+
+    assert sorted(response.status_code for response in responses) == [202] + [409] * 15
+    [created] = [response for response in responses if response.status_code == 202]
+    assert site.ended(created)["state"] == "SUCCESS"
+    assert len([mail for mail in mail_server.taken if mail["To"].startswith("cid-")]) == 1
+
+
+def test_the_same_request_twice_creates_one_user(site: Site, mail_server: MailServer):
+    def create(username: str) -> requests.Response:
+        return requests.post(
+            f"{site.url}/users",
+            json={"username": username, "email": "dan@example.com"},
+            headers={"Idempotency-Key": "create-dan"},
+            timeout=10,
+        )
+
+    first, second = create("dan"), create("dan")
+    assert second.status_code == 202
+    assert first.headers["Location"] == second.headers["Location"]
+    site.ended(second)
+    assert len(mail_server.mails_to("dan@example.com")) == 1
+    assert create("dora").status_code == 422
+    assert [user for user in site.users() if user[1] == "dan@example.com"] == [
+        ("dan", "dan@example.com")
+    ]
+
+
+def test_the_worker_always_finds_the_user(site: Site):
+    def create(number: int) -> requests.Response:
+        return site.post("/users", username=f"user {number}", email=f"user-{number}@example.com")
+
+    with ThreadPoolExecutor(8) as pool:
+        responses = list(pool.map(create, range(40)))
+    assert {site.ended(response)["state"] for response in responses} == {"SUCCESS"}
+
+
+def test_a_user_whose_mail_cannot_be_queued_is_not_created(redis_server, folder):
+    # Given a queue with room for one, and no worker
+    site = Site("full", folder, redis_server.url(6), LONGTASK_MAX_WAITING="1")
+    try:
+        assert site.post("/users", username="ann", email="ann@example.com").status_code == 202
+
+        refused = site.post("/users", username="bob", email="bob@example.com")
+
+        assert refused.status_code == 503
+        assert refused.headers["Retry-After"] == "5"
+        assert site.users() == [("ann", "ann@example.com")]
+        # So that the same again is not refused for good.
+        assert site.post("/users", username="bob", email="bob@example.com").status_code == 503
+    finally:
+        site.stop()
+
+
+@pytest.mark.parametrize("username", ["", "  ", "a" * 65, "ann\r\nBcc: bob", "ann\0"])
+def test_a_username_that_is_none_is_refused(app, client, username):
+    response = client.post("/users", data={"username": username, "email": "ann@example.com"})
+    assert (response.status_code, response.json["field"]) == (400, "username")
+
+
+def test_an_address_that_is_none_is_refused(app, client):
+    response = client.post("/users", data={"username": "ann", "email": "ann"})
+    assert (response.status_code, response.json["field"]) == (400, "email")
+
+
+def test_users_on_the_page(site: Site, mail_server: MailServer, page):
+    page.goto(site.url)
+    form = page.locator("form[action='/users']")
+    form.get_by_label("Username").fill("eve")
+    form.get_by_label("Mail address of the user").fill("eve@example.com")
+    form.get_by_role("button", name="Create").click()
+    page.locator(".longtask").get_by_text("Sent to eve@example.com").wait_for()
+    assert len(mail_server.mails_to("eve@example.com")) == 1
+
+    form.get_by_role("button", name="Create").click()
+    form.get_by_text("There is a user of this name or this address already.").wait_for()
+    assert page.locator(".longtask").count() == 1
