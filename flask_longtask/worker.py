@@ -29,7 +29,7 @@ _AFTER_TASKS = ("celery.worker.consumer.tasks:Tasks",)
 
 
 class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
-    """Says every second that this worker is alive and still holds its messages.
+    """Says every second, with a short lease more often, that this worker is alive and holds its messages.
 
     In a thread of its own, since the worker's event loop stands still while the solo pool runs a task and
     while the connection to the broker is lost; with a connection of its own for the same reason.
@@ -67,6 +67,8 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no
         client = consumer.app.backend.web_client
         worker = worker_name(consumer.hostname)
         broker = consumer.app.connection_for_write()  # which never keeps it waiting
+        lease = consumer.app.flask_app.config["LONGTASK_LEASE_SECONDS"]
+        interval = min(presence.INTERVAL, lease / 6)
         while not self._stopping.is_set():
             for sign in (
                 partial(presence.announce, client, worker, queues),
@@ -77,7 +79,7 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no
                 except Exception as error:  # whatever it was, the next sign must be given
                     logger.warning("No sign of life could be given: %s", error)
                     broker.collect()
-            self._stopping.wait(presence.INTERVAL)
+            self._stopping.wait(interval)
         with suppress(RedisError):  # then it runs out by itself
             presence.withdraw(client, worker, queues)
 

@@ -67,6 +67,9 @@ class System:
     def status(self, task_id: str) -> dict[str, Any]:
         return self.statuses([task_id])[0]
 
+    def health(self) -> dict[str, Any]:
+        return dict(requests.get(f"{self.web.url}/health", timeout=5).json())
+
     def wait(self, task_ids: Iterable[str], timeout: float = PATIENCE, **expected: Any) -> None:
         """Until all tasks are told with these values."""
         ids = list(task_ids)

@@ -125,15 +125,18 @@ def both(on_redis: System, on_rabbitmq: System) -> Iterator[list[System]]:
 def test_a_task_ten_times_as_long_as_the_lease_runs_once(both: list[System]) -> None:
     tasks: dict[System, list[str]] = {}
     for system in both:
-        # Given three workers that are full for ten times the lease
-        for worker in ("one", "two", "three"):
-            system.worker(worker, "-c", "1", "--prefetch-multiplier", "2")
-        long = [system.start("silent", 10 * LEASE) for _ in range(3)]
-        system.wait(long, state="PROGRESS")
-        # And tasks that each of them holds meanwhile, taken in advance or for later
-        prefetched = [system.start("working", 0.2) for _ in range(3)]
-        scheduled = [system.start("working", 0.2, countdown=LEASE * part) for part in (0.5, 2, 4)]
-        tasks[system] = long + prefetched + scheduled
+        # Given a worker that runs a task of ten times the lease, and holds others meanwhile: some taken in
+        # advance, and some for later
+        system.worker("holder", "-c", "1", "--prefetch-multiplier", "4")
+        long = [start_after(system, "silent", 10 * LEASE)]
+        held = [system.start("working", 0.2) for _ in range(3)]
+        held += [system.start("working", 0.2, countdown=LEASE * part) for part in (0.5, 2, 4)]
+        wait_until(lambda system=system: system.health()["waiting"] == 0)
+        # And others that would have them if they came again, and are as busy
+        for other in ("other", "third"):
+            system.worker(other, "-c", "2")
+            long.append(start_after(system, "silent", 10 * LEASE))
+        tasks[system] = long + held
 
     for system in both:
         system.wait(tasks[system], 11 * LEASE + SLACK, state="SUCCESS", attempt=1)
