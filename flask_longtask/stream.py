@@ -41,7 +41,7 @@ RECONNECT = 2000
 
 
 def init_app(app: Flask, celery_app: celery.Celery) -> None:
-    outage = f"event: problem\ndata: {dumps(document(OUTAGE))}\n\n".encode()
+    outage = b"event: problem\ndata: %b\n\n" % dumps(document(OUTAGE))
     app.extensions["longtask_subscription"] = Subscription(celery_app, _event, outage)
 
 
@@ -80,5 +80,5 @@ def _events(subscription: Subscription, statuses: Mapping[str, Status]) -> Itera
 
 def _event(task_id: str, status: Status) -> bytes:
     if status is None:
-        return f"event: gone\ndata: {dumps({'task_id': task_id})}\n\n".encode()
-    return f"data: {dumps(status)}\n\n".encode()
+        return b"event: gone\ndata: %b\n\n" % dumps({"task_id": task_id})
+    return b"data: %b\n\n" % dumps(status)
