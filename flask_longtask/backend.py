@@ -39,9 +39,10 @@ from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
 from flask_longtask.idempotency import Claim, KeyReused
+from flask_longtask.json_text import dumps, loads, plain
 from flask_longtask.pool import WebPool
 from flask_longtask.presence import Board, Presence, cancelled_key, queue_key
-from flask_longtask.status import ENDED_STATES, UNREADABLE, Progress, describe
+from flask_longtask.status import ENDED_STATES, NOT_REPORTED, UNREADABLE, Progress, describe
 from flask_longtask.together import Together
 
 logger = logging.getLogger(__name__)
@@ -51,9 +52,6 @@ WEB_TIMEOUT = 1.0
 
 #: Seconds after which a web request has either published the task it has registered or will never do so.
 SENDING_SECONDS = 3.0
-
-#: States whose meta is not a task's own report of how far it is.
-_NOT_PROGRESS = ENDED_STATES | {states.PENDING, states.STARTED, states.RECEIVED, states.RETRY}
 
 #: What Redis answers to a write while it is full, a replica, loading, or cannot save to its disk.
 _CANNOT_WRITE = ("OOM", "READONLY", "LOADING", "MISCONF", "MASTERDOWN")
@@ -144,20 +142,38 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
         except RedisError:
             self._board.lost_sight()
             raise
+        return self._load(values)
+
+    def describe(self, task_ids: Sequence[str]) -> dict[str, dict[str, Any] | None]:
+        """The status object of each task, None for one that does not exist: one round trip for all."""
+        return self._describe(task_ids, self.read([i.lower() for i in task_ids]))
+
+    def list_and_describe(self, key: str, length: int, task_id: str) -> dict[str, Any] | None:
+        """Put a task at the head of a list of at most `length` and describe it: one round trip for both."""
+        pipeline: Any = self.web_client.pipeline(transaction=False)
+        pipeline.lpush(key, task_id)
+        pipeline.ltrim(key, 0, length - 1)
+        if self.expires:
+            pipeline.expire(key, self.expires)
+        pipeline.mget(self._keys(task_id))
+        *_, values = pipeline.execute()
+        return self._describe([task_id], self._load(values))[task_id]
+
+    def _load(self, values: Sequence[Any]) -> list[Stored | None]:
         return [
             Stored(self._load_meta(meta), _load_record(record)) if meta or record else None
             for meta, record in zip(values[::2], values[1::2], strict=True)
         ]
 
-    def describe(self, task_ids: Sequence[str]) -> dict[str, dict[str, Any] | None]:
-        """The status object of each task, None for one that does not exist: one round trip for all."""
-        known = dict(zip(task_ids, self.read([i.lower() for i in task_ids]), strict=True))
+    def _describe(
+        self, task_ids: Sequence[str], known: Sequence[Stored | None]
+    ) -> dict[str, dict[str, Any] | None]:
         now, presence = datetime.now(UTC), None
-        if any(stored and stored.is_open for stored in known.values()):
+        if any(stored and stored.is_open for stored in known):
             presence = self.presence()
         return {
             task_id: describe(task_id, *stored, now, presence) if stored else None
-            for task_id, stored in known.items()
+            for task_id, stored in zip(task_ids, known, strict=True)
         }
 
     def presence(self) -> Presence:
@@ -169,9 +185,9 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
             return None
         try:
             if payload.startswith(b"{") and b"__type__" not in payload:
-                meta = json.loads(payload)
+                meta = loads(payload)
             else:  # compressed, or with a date or another of kombu's own types inside
-                meta = self.decode(payload)
+                meta = plain(self.decode(payload))
         except (
             Exception
         ):  # the decoders' errors share no base class, and the client is owed an answer
@@ -219,7 +235,7 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
             most_waiting,
             _claim_text(claim, [task_id, *followers]) if claim else "",
             SENDING_SECONDS,
-            *(json.dumps(document) for document in (record, *followers.values())),
+            *(dumps(document) for document in (record, *followers.values())),
         ]
         client = self.client if in_worker else self.web_client
         verdict, *task_ids = self._register_script(keys, arguments, client=client)
@@ -312,7 +328,7 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
             }
         elif state in ENDED_STATES:
             fields = {"ended": utc_now()}
-        elif state not in _NOT_PROGRESS:
+        elif state not in NOT_REPORTED:
             event, fields = "report", {"progress": Progress.of(result).dump()}
 
         attempt = None if event == "start" else getattr(request, "attempt", None)
@@ -352,7 +368,7 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
         """Run store.lua, which says what its arguments and its answer mean."""
         arguments = [
             self.encode({**meta, "task_id": task_id}),
-            json.dumps(fields),
+            dumps(fields),
             event,
             "" if attempt is None else attempt,
             self.expires or 0,
@@ -386,7 +402,7 @@ def _claim_text(claim: Claim, task_ids: Sequence[str]) -> str:
 
 def _load_record(payload: Any) -> Mapping[str, Any] | None:
     try:
-        record = json.loads(payload) if payload else None
+        record = loads(payload) if payload else None
     except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None

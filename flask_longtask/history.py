@@ -24,26 +24,23 @@ def ensure_browser() -> str:
     return name
 
 
-def remember(backend: RedisBackend, task_id: str) -> None:
-    """Add a task that this browser has just started.
+def remember(backend: RedisBackend, task_id: str) -> dict[str, Any] | None:
+    """Add a task that this browser has just started. Returns its status object.
 
     An app without a SECRET_KEY has no sessions: its tasks run, and no browser gets them listed.
     """
     if not current_app.secret_key:
-        return
-    key = f"longtask:browser:{ensure_browser()}"
-    pipeline = backend.web_client.pipeline(transaction=False)
-    pipeline.lpush(key, task_id)
-    pipeline.ltrim(key, 0, LENGTH - 1)
-    if backend.expires:
-        pipeline.expire(key, backend.expires)
-    pipeline.execute()
+        return backend.describe([task_id])[task_id]
+    return backend.list_and_describe(_key(ensure_browser()), LENGTH, task_id)
 
 
 def started_here(backend: RedisBackend) -> list[str]:
     """The ids of the tasks that this browser has started, newest first."""
     if _SESSION_FIELD not in session:
         return []
-    key = f"longtask:browser:{session[_SESSION_FIELD]}"
-    task_ids: list[Any] = backend.web_client.lrange(key, 0, -1)
+    task_ids: list[Any] = backend.web_client.lrange(_key(session[_SESSION_FIELD]), 0, -1)
     return [task_id.decode() for task_id in task_ids]
+
+
+def _key(browser: str) -> str:
+    return f"longtask:browser:{browser}"

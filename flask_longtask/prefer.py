@@ -22,7 +22,7 @@ def wait_for_end(task_id: str, status: Mapping[str, Any]) -> int | None:
     Returns the seconds that it might have taken, None where the client has no such preference.
     """
     # Only the first one counts, and what cannot be understood is ignored, as the RFC has it.
-    preferred = _WAIT.search(request.headers.get("Prefer", ""))
+    preferred = _WAIT.search(request.environ.get("HTTP_PREFER", ""))
     if preferred is None:
         return None
     seconds = min(int(preferred[1]), LONGEST)

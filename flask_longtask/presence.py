@@ -127,16 +127,17 @@ class Board:
             before, looked_at = self._seen, self._seen_at
             self._seen_at = now  # so that only one of many looks
             try:
-                self._seen = read(client, queues)
+                seen = read(client, queues)
             except RedisError:
                 self.lost_sight()
                 raise
             # Who has not looked for a while cannot tell workers that died from a Redis that stood still.
-            silent = self._seen.silent - (before.silent if before else frozenset())
+            silent = seen.silent - (before.silent if before else frozenset())
             if not self._is_in_sight or (silent and now - looked_at > HOLDS):
                 self._blind_until = now + HOLDS
-            self._is_in_sight = self._seen.writable
-        return self._seen._replace(complete=self._seen.complete and now >= self._blind_until)
+            self._is_in_sight = seen.writable
+            self._seen = seen._replace(complete=seen.complete and now >= self._blind_until)
+        return self._seen
 
     def lost_sight(self) -> None:
         """Redis did not answer."""

@@ -65,7 +65,7 @@ def wants_html() -> bool:
 
 def prefers(*offered: str) -> str:
     """Which of these the client wants most, the first of them where it does not care."""
-    return _best_match(request.headers.get("Accept", ""), offered)
+    return _best_match(request.environ.get("HTTP_ACCEPT", ""), offered)
 
 
 @lru_cache(maxsize=256)  # clients send few different ones, and send them with every poll

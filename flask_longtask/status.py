@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from flask_longtask.json_text import dumps
 from flask_longtask.presence import Presence
 
 #: The state of a task whose stored document is not what Celery writes.
@@ -26,6 +27,9 @@ ENDED_STATES = frozenset({"SUCCESS", "FAILURE", "REVOKED", "IGNORED", "REJECTED"
 
 #: Given to clients as PROGRESS: those of the pattern take any name but it and PENDING for the end.
 _TAKEN_UP = frozenset({"STARTED", "RECEIVED"})
+
+#: States whose meta is the task's own report of how far it is: all but these.
+NOT_REPORTED = ENDED_STATES | _TAKEN_UP | {"PENDING", "RETRY"}
 
 Document = Mapping[str, Any]
 
@@ -47,25 +51,32 @@ class Progress(NamedTuple):
     @classmethod
     def of(cls, meta: object) -> "Progress":
         """Make sense of whatever a task gave to `update_state` as its meta."""
-        if isinstance(meta, str):
-            return cls(message=meta)
-        if not isinstance(meta, Mapping):
-            return cls()
+        if not isinstance(
+            meta, dict
+        ):  # as it is in most cases, and the others take longer to find out
+            if isinstance(meta, str):
+                return cls(message=meta)
+            if not isinstance(meta, Mapping):
+                return cls()
         message = meta.get("status")
         message = message if isinstance(message, str) else ""
-        current, total = _number(meta.get("current", 0)), _number(meta.get("total", 1))
-        if current is None or total is None or total <= 0:
-            return cls(message=message)
-        if isinstance(current, float) or isinstance(total, float):
-            try:
-                current, total = float(current), float(total)
-            except OverflowError:  # an integer beyond every float
+        current, total = meta.get("current", 0), meta.get("total", 1)
+        if not (type(current) is type(total) is int):
+            current, total = _number(current), _number(total)
+            if current is None or total is None:
                 return cls(message=message)
+            if isinstance(current, float) or isinstance(total, float):
+                try:
+                    current, total = float(current), float(total)
+                except OverflowError:  # an integer beyond every float
+                    return cls(message=message)
+        if total <= 0:
+            return cls(message=message)
         return cls(max(0, min(current, total)), total, message)
 
     def dump(self) -> str:
         """The text that `load` reads: what the record keeps as a task's last progress."""
-        return json.dumps(self)
+        return dumps(self).decode()
 
     @classmethod
     def load(cls, text: object) -> "Progress | None":
@@ -98,7 +109,10 @@ def describe(
     result: object = None
     percent: int | None = None
 
-    if state == "PENDING":
+    if state not in NOT_REPORTED:
+        progress = Progress.of(info)
+        message = progress.message
+    elif state == "PENDING":
         progress, message = Progress.of(info), _waiting(record, now, presence)
     elif state in _TAKEN_UP:
         state, progress, message = "PROGRESS", Progress(), "Started"
@@ -118,15 +132,12 @@ def describe(
             _stopped(record) or Progress(),
             "What is stored about this task cannot be read",
         )
-    elif state in ENDED_STATES:
-        progress, message = _stopped(record) or Progress(), state.capitalize()
     else:
-        progress = Progress.of(info)
-        message = progress.message
-    if state not in ENDED_STATES and record.get("running"):
+        progress, message = _stopped(record) or Progress(), state.capitalize()
+    ended = state in ENDED_STATES
+    if not ended and record.get("running"):
         message += _worker_lost(record, presence)
 
-    ended = state in ENDED_STATES
     started = _text(record.get("started"))
     task = _text(record.get("task")) or _text(meta.get("name"))
     return {
@@ -171,6 +182,8 @@ def _time(value: object) -> datetime | None:
         return None
     try:
         time = datetime.fromisoformat(value)
+        if time.tzinfo is UTC:  # as everything that is written here
+            return time
         return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
     except (ValueError, OverflowError):  # the year 1, in a zone where it is later
         return None
@@ -269,9 +282,9 @@ def _error_text(info: object) -> str:
 
 
 def _seconds_left(progress: Progress, started: str | None, now: datetime) -> float | None:
-    since = _time(started) if started else None
     share = progress.current / progress.total
-    if since is None or share <= 0:
+    since = _time(started) if share > 0 else None
+    if since is None:
         return None
     left = (now - since).total_seconds() * (1 - share) / share
     return round(left, 1) if 0 <= left < math.inf else None

@@ -50,13 +50,12 @@ def accepted(result: AsyncResult) -> BaseResponse:
             "This task keeps no result (ignore_result), so there is nothing to follow."
         )
     task_id = idempotency.counts(result.id)
-    history.remember(_backend(), task_id)
+    task = history.remember(_backend(), task_id)
+    if task is None:
+        raise RuntimeError("There is no such task: its transaction has not been committed.")
     location = url_for("longtask.status", task_id=task_id, _external=True)
     if wants_html():
         return redirect(location, 303)
-    task = _backend().describe([task_id])[task_id]
-    if task is None:
-        raise RuntimeError("There is no such task: its transaction has not been committed.")
     response = _json(task, status=202)
     response.headers["Location"] = location
     response.headers["Retry-After"] = str(POLL_SECONDS)
@@ -81,11 +80,11 @@ def status(task_id: str) -> Response:
         response.headers["Cache-Control"] = "no-store"
     else:
         response = _json(task)
+    response.headers["Vary"] = "Accept"
     if task["state"] not in ENDED_STATES:
         response.headers["Retry-After"] = str(POLL_SECONDS)
     if waited is not None:
         response.headers["Preference-Applied"] = f"wait={waited}"
-    response.vary.add("Accept")
     return response
 
 
@@ -104,13 +103,12 @@ def statuses() -> Response:
     task_ids = request.args.getlist("id")
     if not 1 <= len(task_ids) <= MOST_IDS:
         raise BadField("id", f"must be given 1 to {MOST_IDS} times.")
-    for task_id in task_ids:
-        if not _UUID.fullmatch(task_id):
-            raise BadField("id", "must be the UUID of a task.")
+    if not all(map(_UUID.fullmatch, task_ids)):
+        raise BadField("id", "must be the UUID of a task.")
     if prefers("application/json", stream.MIMETYPE) == stream.MIMETYPE:
         return stream.stream(_backend().describe([task_id.lower() for task_id in task_ids]))
     response = _json({"tasks": _backend().describe(task_ids)})
-    response.vary.add("Accept")
+    response.headers["Vary"] = "Accept"
     return response
 
 
@@ -160,6 +158,5 @@ def find_task(task_id: str) -> dict[str, Any]:
 
 
 def _json(document: Mapping[str, Any] | None, status: int = 200) -> Response:
-    response = Response(dumps(document), status, mimetype="application/json")
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    headers = [("Content-Type", "application/json"), ("Cache-Control", "no-store")]
+    return Response(dumps(document), status, headers)
