@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Request, expect
 
 from tests.processes import RedisServer, WebServer, Worker
 
@@ -131,6 +132,38 @@ def test_all_bars_of_the_page_are_refreshed_by_one_request(
     for number in range(3):
         tasks_of(page).nth(number).get_by_role("button", name="Cancel").click()
     expect(in_state(page, "Cancelled")).to_have_count(3)
+
+
+def test_a_task_of_milliseconds_is_asked_about_soon_and_the_rest_every_two_seconds(
+    page: Page, web: WebServer, worker: Worker
+) -> None:
+    page.goto(web.url)
+    requests: list[Request] = []
+    page.on("request", lambda it: it.resource_type == "fetch" and requests.append(it))
+
+    # When a task is started that is done at once, beside one that takes longer
+    start(page, steps=1000, delay=1)
+    start(page, steps=1, delay=0)
+
+    expect(in_state(page, "Done")).to_have_count(1)
+    page.wait_for_timeout(5000)
+
+    # Then it was asked about soon after its start, and all that still runs every two seconds
+    starts = [sent(request) for request in requests if request.method == "POST"]
+    polls = [sent(request) for request in requests if "/status?" in request.url]
+    pauses = [later - earlier for earlier, later in pairwise(polls) if earlier > starts[-1]]
+    assert len(starts) == 2
+    assert min(poll - starts[-1] for poll in polls if poll > starts[-1]) < 1000
+    assert min(pauses) > 1900
+    assert len(pauses) in (1, 2)
+
+    in_state(page, "Running").get_by_role("button", name="Cancel").click()
+    expect(in_state(page, "Cancelled")).to_have_count(1)
+
+
+def sent(request: Request) -> float:
+    """When, in milliseconds."""
+    return float(request.timing["startTime"])
 
 
 def test_when_the_server_is_away_the_page_says_so_keeps_its_bars_and_goes_on_by_itself(

@@ -1,5 +1,6 @@
 /*
- * The page's client: one bar a task, all bars of a page refreshed by one request every two seconds.
+ * The page's client: one bar a task, all bars of a page refreshed by one request every two seconds, and once soon
+ * after a start.
  * What it knows comes from the status object (see the README); it draws nothing the server has not said.
  *
  *   <link id="nanobarcss" rel="stylesheet" href="…/longtask.css">
@@ -32,6 +33,7 @@
 
   const LONGEST_PAUSE_SECONDS = 30;
   const IDS_PER_REQUEST = 100; // the server takes no more in one request
+  const SOON_MS = 300; // after a start: a task of milliseconds is not to seem to wait until the next poll
   const ANSWER_WITHIN_MS = 10_000; // a server that takes longer counts as away
   const HIDDEN_FOR_LONG_MS = 60_000; // a tab out of sight for longer stops asking
   const WAITS_TOO_LONG_MS = 2_000; // a task that waits longer makes us ask whether any worker is there
@@ -545,6 +547,7 @@
     #list = null;
     #listening = new AbortController();
     #timer = null;
+    #soonTimer = null;
     #refreshing = null;
     #restored = true;
     #pause;
@@ -615,6 +618,7 @@
     stop() {
       this.#listening.abort();
       clearTimeout(this.#timer);
+      clearTimeout(this.#soonTimer);
       this.#closeStream();
     }
 
@@ -657,6 +661,7 @@
         // An upload may take its time.
         timeout: body instanceof FormData ? null : ANSWER_WITHIN_MS,
       }), form);
+      this.#refreshSoon();
       this.#call('onStarted', bar.task, bar);
       return bar;
     }
@@ -887,6 +892,15 @@
       if (this.#refreshing || this.#listening.signal.aborted || hiddenForLong || !this.#needsPolling()) return;
       if (this.live && !document.hidden && !this.#away && this.#restored) return this.#follow();
       this.#timer ??= setTimeout(() => this.refresh(), this.#pause * 1000);
+    }
+
+    /** Once for all that is started until then. Where a stream tells of every change there is nothing to ask. */
+    #refreshSoon() {
+      this.#soonTimer ??= setTimeout(async () => {
+        this.#soonTimer = null;
+        await this.#refreshing; // it may have asked before the start
+        if (!this.#stream && this.#needsPolling()) this.refresh();
+      }, SOON_MS);
     }
 
     async #refresh() {
