@@ -68,6 +68,6 @@ def init_app(app: Flask) -> None:
 
 
 def _count_start() -> None:
-    if request.method == "POST" and request.endpoint:
+    if request.method == "POST" and request.endpoint not in (None, "longtask.cancel_by_form"):
         with _start_limit:
             pass

@@ -302,6 +302,18 @@ _OPERATIONS: dict[str, Any] = {
             **problems(404, 409, 503),
         },
     },
+    "longtask.cancel_by_form": {
+        "summary": "Cancel a task, for a form",
+        "parameters": [_parameter("task_id")],
+        "responses": {
+            "303": {
+                "description": "It has ended, by this or by itself just before: see its page.",
+                "headers": {"Location": _header("address")},
+                "content": _html(),
+            },
+            **problems(400, 404, 503),
+        },
+    },
     "longtask.statuses": {
         "summary": "How far many tasks are",
         "parameters": [
@@ -347,14 +359,17 @@ _OPERATIONS: dict[str, Any] = {
         "responses": {
             "200": {
                 "description": "The tasks that are still known.",
-                "content": _json(
-                    {
-                        "type": "object",
-                        "required": ["tasks"],
-                        "additionalProperties": False,
-                        "properties": {"tasks": {"type": "array", "items": _schema("Task")}},
-                    }
-                ),
+                "content": {
+                    **_json(
+                        {
+                            "type": "object",
+                            "required": ["tasks"],
+                            "additionalProperties": False,
+                            "properties": {"tasks": {"type": "array", "items": _schema("Task")}},
+                        }
+                    ),
+                    **_html(),
+                },
             },
             **problems(503),
         },

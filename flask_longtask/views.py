@@ -74,14 +74,11 @@ def status(task_id: str) -> Response:
     if waited is not None:
         task = find_task(task_id)
     if kind == "text/html":
-        response = Response(
-            render_template("longtask/status.html", task=plain(task), poll_seconds=POLL_SECONDS)
-        )
-        response.headers["Cache-Control"] = "no-store"
+        response = _page("longtask/status.html", running=_runs(task), task=plain(task))
     else:
         response = _json(task)
     response.headers["Vary"] = "Accept"
-    if task["state"] not in ENDED_STATES:
+    if _runs(task):
         response.headers["Retry-After"] = str(POLL_SECONDS)
     if waited is not None:
         response.headers["Preference-Applied"] = f"wait={waited}"
@@ -95,6 +92,17 @@ def cancel(task_id: str) -> Response:
     if not _backend().cancel(task_id.lower()):
         raise Conflict("The task has already ended.")
     return _json(find_task(task_id))
+
+
+@bp.post("/status/<task_id>")
+def cancel_by_form(task_id: str) -> BaseResponse:
+    """The same for a form, which cannot send DELETE; then back to the task's page.
+
+    A task that has ended just before is no error here: the page tells how it ended.
+    """
+    find_task(task_id)
+    _backend().cancel(task_id.lower())
+    return redirect(url_for("longtask.status", task_id=task_id), 303)
 
 
 @bp.get("/status")
@@ -114,9 +122,16 @@ def statuses() -> Response:
 
 @bp.get("/tasks")
 def tasks() -> Response:
-    """What this browser has started, newest first, without what has expired."""
+    """What this browser has started, newest first, without what has expired; for a browser as a page."""
     known = _backend().describe(history.started_here(_backend()))
-    return _json({"tasks": [task for task in known.values() if task]})
+    started = [task for task in known.values() if task]
+    if wants_html():
+        running = any(map(_runs, started))
+        response = _page("longtask/tasks.html", running=running, tasks=[*map(plain, started)])
+    else:
+        response = _json({"tasks": started})
+    response.vary.add("Accept")
+    return response
 
 
 @bp.get("/health")
@@ -155,6 +170,16 @@ def find_task(task_id: str) -> dict[str, Any]:
     if task is None:
         raise NotFound("There is no such task: it was never submitted, or its result has expired.")
     return task
+
+
+def _runs(task: Mapping[str, Any]) -> bool:
+    return task["state"] not in ENDED_STATES
+
+
+def _page(template: str, **values: Any) -> Response:
+    response = Response(render_template(template, poll_seconds=POLL_SECONDS, **values))
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
 def _json(document: Mapping[str, Any] | None, status: int = 200) -> Response:

@@ -284,6 +284,43 @@ def test_without_javascript_a_started_task_is_followed_on_a_page_that_refreshes_
         context.close()
 
 
+def test_without_javascript_a_task_is_found_again_and_cancelled(
+    browser: Browser, web: WebServer, worker: Worker
+) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    try:
+        page = context.new_page()
+        page.goto(web.url)
+        page.get_by_role("button", name="Start").click()
+        page.get_by_role("link", name="Start page").click()
+        page.get_by_role("link", name="Those you have started").click()
+
+        expect(tasks_of(page)).to_have_count(1)
+        page.get_by_role("button", name="Cancel Long task").click()
+
+        expect(page).to_have_url(re.compile(f"{web.url}/status/"))
+        expect(page.get_by_text("Cancelled", exact=True)).to_be_visible()
+        expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
+    finally:
+        context.close()
+
+
+def test_the_list_of_ones_own_tasks_is_alive_where_there_is_javascript(
+    page: Page, web: WebServer, worker: Worker
+) -> None:
+    page.goto(web.url)
+    start(page, steps=1000, delay=0.1, count=2)
+    expect(tasks_of(page)).to_have_count(2)
+    page.goto(f"{web.url}/tasks")
+
+    expect(page.get_by_role("progressbar").nth(1)).to_have_attribute(
+        "aria-valuenow", re.compile("[1-9]")
+    )
+    for number in range(2):
+        tasks_of(page).nth(number).get_by_role("button", name="Cancel").click()
+    expect(in_state(page, "Cancelled")).to_have_count(2)
+
+
 def look_of(page: Page) -> Any:
     return page.evaluate("() => getComputedStyle(document.documentElement).backgroundColor")
 

@@ -233,7 +233,7 @@ def test_an_address_in_capital_letters_is_the_same_task(client: Any) -> None:
     assert client.get(f"/status/{task_id.lower()}").json["state"] == "REVOKED"
 
 
-@pytest.mark.parametrize("method", ["get", "delete"])
+@pytest.mark.parametrize("method", ["get", "delete", "post"])
 def test_an_unknown_task_is_not_found_and_the_answer_says_both_reasons(
     client: Any, method: str
 ) -> None:
@@ -255,7 +255,7 @@ def test_an_unknown_task_is_not_found_and_the_answer_says_both_reasons(
         "\u0665f0c1c1e-3f0b-4f6b-9b39-4f0f6a1b6f10",
     ],
 )
-@pytest.mark.parametrize("method", ["get", "delete"])
+@pytest.mark.parametrize("method", ["get", "delete", "post"])
 def test_what_is_no_id_is_not_found_without_asking_redis(
     client: Any, redis_server: RedisServer, method: str, not_an_id: str
 ) -> None:
@@ -285,7 +285,7 @@ def test_one_poll_is_one_question_to_redis(client: Any, redis_server: RedisServe
         (
             "put",
             "/status/5f0c1c1e-3f0b-4f6b-9b39-4f0f6a1b6f10",
-            {"GET", "HEAD", "DELETE", "OPTIONS"},
+            {"GET", "HEAD", "POST", "DELETE", "OPTIONS"},
         ),
         ("post", "/status", {"GET", "HEAD", "OPTIONS"}),
         ("put", "/tasks", {"GET", "HEAD", "POST", "OPTIONS"}),
@@ -339,6 +339,32 @@ def test_a_task_cannot_be_cancelled_twice(client: Any) -> None:
     client.delete(f"/status/{task_id}")
 
     assert_problem(client.delete(f"/status/{task_id}"), 409)
+
+
+def test_a_form_cancels_a_task_and_leads_back_to_its_page(client: Any) -> None:
+    task_id = submit()
+    headers = {"Accept": BROWSER, "Origin": "http://localhost"}
+
+    page = client.get(f"/status/{task_id}", headers=headers).text
+    assert f'<form class="longtask-buttons" action="/status/{task_id}" method="post">' in page
+    assert 'href="/"' in page
+    answer = client.post(f"/status/{task_id}", headers=headers)
+
+    assert (answer.status_code, answer.headers["Location"]) == (303, f"/status/{task_id}")
+    assert client.get(f"/status/{task_id}").json["state"] == "REVOKED"
+    assert "<form" not in client.get(f"/status/{task_id}", headers=headers).text
+    # Who presses the button of a page that is out of date is shown how the task ended.
+    assert client.post(f"/status/{task_id}", headers=headers).status_code == 303
+
+
+def test_cancelling_is_not_counted_as_a_start(
+    app: Any, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(app.config, "LONGTASK_RATE_LIMIT", "1 per minute")
+    address = {"REMOTE_ADDR": "192.0.2.77"}
+    for _ in range(3):
+        answer = client.post(f"/status/{submit()}", environ_base=address)
+        assert answer.status_code == 303
 
 
 def test_a_task_that_another_program_published_can_be_cancelled(client: Any, redis: Redis) -> None:
@@ -488,6 +514,26 @@ def test_a_browser_is_told_what_it_has_started_newest_first_and_nothing_of_other
     assert nobodys.get("/tasks").json == {"tasks": []}
 
 
+def test_a_browser_without_javascript_gets_them_as_a_page(app: Any) -> None:
+    mine, nobodys = app.test_client(), app.test_client()
+    first, second = [mine.post("/longtask", json=QUICK).json["task_id"] for _ in range(2)]
+    assert 'href="/tasks"' in mine.get("/").text
+
+    answer = mine.get("/tasks", headers={"Accept": BROWSER})
+
+    assert (answer.status_code, answer.mimetype) == (200, "text/html")
+    assert re.findall(r'data-task-id="([^"]*)"', answer.text) == [second, first]
+    assert 'http-equiv="refresh"' in answer.text
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert "Accept" in answer.headers["Vary"]
+    nothing = nobodys.get("/tasks", headers={"Accept": BROWSER}).text
+    assert "Nothing here yet" in nothing
+    assert 'http-equiv="refresh"' not in nothing
+    for task_id in (first, second):
+        mine.delete(f"/status/{task_id}")
+    assert 'http-equiv="refresh"' not in mine.get("/tasks", headers={"Accept": BROWSER}).text
+
+
 def test_a_browser_whose_first_starts_come_at_the_same_moment_finds_them_all(app: Any) -> None:
     # Given a browser that has the page open, as a start from a page always has
     browser = app.test_client()
@@ -547,6 +593,7 @@ def test_another_sites_page_can_start_and_cancel_nothing(
 
     assert_problem(client.post("/longtask", json=QUICK, headers=headers), 403)
     assert_problem(client.delete(f"/status/{task_id}", headers=headers), 403)
+    assert_problem(client.post(f"/status/{task_id}", headers=headers), 403)
 
     assert client.get(f"/status/{task_id}", headers=headers).json["state"] == "PENDING"
     assert client.get("/tasks").json == {"tasks": []}

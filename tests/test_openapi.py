@@ -22,6 +22,9 @@ TOKEN = "for-schemathesis"
 #: The files that pages load.
 NOT_DOCUMENTED = {"static", "longtask.static"}
 
+#: The one POST that starts nothing.
+CANCEL = "longtask.cancel_by_form"
+
 
 @pytest.fixture
 def document(client: Any) -> dict[str, Any]:
@@ -82,7 +85,8 @@ def test_the_document_holds_together(document: dict[str, Any]) -> None:
 def test_every_start_route_says_that_it_takes_a_key_and_may_be_refused(
     document: dict[str, Any],
 ) -> None:
-    starts = [methods["post"] for methods in document["paths"].values() if "post" in methods]
+    posts = [methods["post"] for methods in document["paths"].values() if "post" in methods]
+    starts = [operation for operation in posts if operation["operationId"] != CANCEL]
     assert len(starts) == 6
     for operation in starts:
         assert {"$ref": "#/components/parameters/idempotency_key"} in operation["parameters"]

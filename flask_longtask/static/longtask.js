@@ -795,7 +795,7 @@
       const bar = this.createBar(task, { cancel: (id) => this.cancel(id) });
       this.bars.set(bar.id, bar);
       node.replaceWith(bar.element);
-      bar.element.before(this.#banners.element);
+      if (!this.#banners.element.isConnected) bar.element.before(this.#banners.element);
     }
 
     #listFor(form) {
