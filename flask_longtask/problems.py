@@ -8,7 +8,13 @@ from flask import Flask, Response, current_app, render_template, request
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 from werkzeug.datastructures import MIMEAccept
-from werkzeug.exceptions import BadRequest, HTTPException, SecurityError, ServiceUnavailable
+from werkzeug.exceptions import (
+    BadRequest,
+    HTTPException,
+    RequestEntityTooLarge,
+    SecurityError,
+    ServiceUnavailable,
+)
 from werkzeug.http import parse_accept_header
 
 from flask_longtask.queues import QueueFull
@@ -44,11 +50,14 @@ def document(error: HTTPException) -> dict[str, Any]:
 
 def problem(error: HTTPException) -> Response:
     """The answer to a request that ended in this error: a document, or a page for a browser."""
+    answer = document(error)
+    if error.description == RequestEntityTooLarge.description:
+        answer["detail"] = _too_large() or error.description
     # A request for a host that is not ours gets no page: there is no address to link to.
     if wants_html() and not isinstance(error, SecurityError):
-        response = Response(render_template("longtask/problem.html", problem=document(error)))
+        response = Response(render_template("longtask/problem.html", problem=answer))
     else:
-        response = Response(json.dumps(document(error)), mimetype="application/problem+json")
+        response = Response(json.dumps(answer), mimetype="application/problem+json")
     response.status_code = error.code or 500
     for name, value in error.get_headers(request.environ):
         if name != "Content-Type":  # Allow, Retry-After and the like belong to the status
@@ -56,6 +65,14 @@ def problem(error: HTTPException) -> Response:
     response.headers["Cache-Control"] = "no-store"
     response.vary.add("Accept")
     return response
+
+
+def _too_large() -> str | None:
+    """Which limit the body exceeds; none where it has more parts than Werkzeug takes, say."""
+    limit, length = request.max_content_length, request.content_length
+    if limit is None or (length is not None and length <= limit):
+        return None
+    return f"The body is too large: it may have at most {limit:,} bytes."
 
 
 def wants_html() -> bool:

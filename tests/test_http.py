@@ -180,7 +180,25 @@ def test_a_body_of_another_kind_is_refused(client: Any, media_type: str) -> None
 def test_a_body_that_is_too_large_is_refused(app: Any, client: Any, content_type: str) -> None:
     body = b"x" * (app.config["MAX_CONTENT_LENGTH"] + 1)
 
-    assert_problem(client.post("/longtask", data=body, content_type=content_type), 413)
+    answer = client.post("/longtask", data=body, content_type=content_type)
+
+    assert "at most 65,536 bytes" in assert_problem(answer, 413)["detail"]
+
+
+def test_the_limit_that_is_told_is_the_one_of_the_address(app: Any, client: Any) -> None:
+    limit = app.config["DOUBLE_MAX_DIGITS"] + 1024
+    answer = client.post("/double", json={"number": "1" * limit})
+
+    assert f"at most {limit:,} bytes" in assert_problem(answer, 413)["detail"]
+
+
+def test_a_form_of_too_many_parts_is_not_told_of_a_limit_that_it_keeps(client: Any) -> None:
+    part = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n\r\n'
+    answer = client.post(
+        "/longtask", data=part * 1001 + b"--x--", content_type="multipart/form-data; boundary=x"
+    )
+
+    assert "bytes" not in assert_problem(answer, 413)["detail"]
 
 
 def test_a_broken_upload_is_no_error_of_the_server(client: Any) -> None:
