@@ -8,6 +8,8 @@ from pathlib import Path
 
 from dotenv import load_dotenv
 from limits import parse_many
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 ROOT = Path(__file__).parent
 
@@ -40,6 +42,19 @@ def _url(name: str, default: str, *schemes: str) -> str:
     text = _text(name, default)
     if text.partition("://")[0] not in schemes or "://" not in text:
         raise SystemExit(f"{name} must begin with {' or '.join(s + '://' for s in schemes)}.")
+    return text
+
+
+def _database_url(name: str, default: str) -> str:
+    text = _text(name, default)
+    try:
+        make_url(text).get_dialect().import_dbapi()
+    except (ArgumentError, ValueError):  # the latter for a port; what is there may hold a password
+        raise SystemExit(
+            f"{name} must read like 'postgresql://user:password@host/name' or 'sqlite:////folder/file.db'."
+        ) from None
+    except ImportError as error:
+        raise SystemExit(f"The driver that {name} needs is not installed: {error}.") from None
     return text
 
 
@@ -132,7 +147,7 @@ LONGTASK_API_TOKEN = _text("LONGTASK_API_TOKEN", "")
 LONGTASK_RATE_LIMIT = _rate_limit("LONGTASK_RATE_LIMIT", "200 per minute")
 
 # The database of the examples: SQLite in instance/, or for instance postgresql://user:password@host/name
-SQLALCHEMY_DATABASE_URI = _text("DATABASE_URL", "sqlite:///longtask.db")
+SQLALCHEMY_DATABASE_URI = _database_url("DATABASE_URL", "sqlite:///longtask.db")
 # A connection that lay in the pool while the database was restarted is found out before it is used.
 SQLALCHEMY_ENGINE_OPTIONS = {"pool_pre_ping": True}
 

@@ -1,5 +1,7 @@
 """Every way to start the parts that is not in the README, which has a test of its own."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import pytest
 import requests
 from redis import Redis
 
-from tests.processes import Process, RedisServer, environment, free_port
+from tests.processes import ROOT, Process, RedisServer, environment, free_port
 
 
 def test_flask_run_serves_the_app(redis_server: RedisServer, folder: Path) -> None:
@@ -42,3 +44,34 @@ def test_a_worker_is_started_with_either_name_of_the_app(
         assert "app.long_task" in worker.log.read_text()
     finally:
         worker.stop()
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("DATABASE_URL", "nope"),
+        ("DATABASE_URL", "nope://localhost/x"),
+        ("DATABASE_URL", "postgresql://ann:secret@localhost:port/x"),
+        ("DATABASE_URL", "mysql+nope://localhost/x"),
+        ("DATABASE_URL", "oracle+cx_oracle://localhost/x"),  # a driver that nobody has installed
+        ("REDIS_URL", "nope"),
+        ("LONGTASK_LEASE_SECONDS", "abc"),
+        ("WEB_CONCURRENCY", "x"),
+        ("PORT", "abc"),
+        ("MAIL_PORT", "x"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_named_in_one_sentence(setting: str, value: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import config"],
+        cwd=ROOT,
+        env={**os.environ, "SECRET_KEY": "tests", setting: value},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert setting in done.stderr
+    assert "secret" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1
