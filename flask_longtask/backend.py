@@ -13,7 +13,8 @@ other Celery tool keep working. Beside it, `longtask:<id>` keeps what Celery has
     progress                   the last progress, which Celery's document loses when the task ends
     cancelled, ended           when; a task with `ended` is never written again
 
-`longtask:key:<hash>` keeps which tasks an `Idempotency-Key` stands for, and for which body.
+`longtask:key:<hash>` keeps which tasks an `Idempotency-Key` stands for, and for which body; with `:turn` behind
+it, that a request with the key is being answered.
 
 Every time is ISO 8601 in UTC. What these documents mean to a client is `status.py`'s business.
 """
@@ -36,6 +37,7 @@ from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
 from redis.commands.core import Script
 from redis.exceptions import RedisError, ResponseError
+from redis.lock import Lock
 from redis.retry import Retry
 
 from flask_longtask.idempotency import Claim, KeyReused
@@ -52,6 +54,9 @@ WEB_TIMEOUT = 1.0
 
 #: Seconds after which a web request has either published the task it has registered or will never do so.
 SENDING_SECONDS = 3.0
+
+#: Seconds between two looks at whether another request with the same Idempotency-Key has done so.
+SENDING_LOOK = 0.02
 
 #: What Redis answers to a write while it is full, a replica, loading, or cannot save to its disk.
 _CANNOT_WRITE = ("OOM", "READONLY", "LOADING", "MISCONF", "MASTERDOWN")
@@ -259,6 +264,17 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
             raise KeyReused
         task_ids: list[str] = earlier["tasks"]
         return task_ids
+
+    def turn(self, claim: Claim) -> Lock:
+        """A lock for one request with this claim at a time. One that died holding it holds nobody up for long."""
+        return Lock(
+            self.web_client,
+            self._claim_key(claim).decode() + ":turn",
+            timeout=SENDING_SECONDS,
+            blocking_timeout=SENDING_SECONDS,
+            sleep=SENDING_LOOK,
+            thread_local=False,
+        )
 
     def _claim_key(self, claim: Claim) -> bytes:
         key: bytes = self.record_keyprefix + b"key:" + claim.name.encode()

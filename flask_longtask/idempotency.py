@@ -15,11 +15,13 @@ id does, so it should be as hard to guess: a UUID.
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from typing import IO, NamedTuple
 
 from celery.result import AsyncResult
 from flask import Flask, current_app, g, has_request_context, request
+from redis.exceptions import RedisError
 from werkzeug.exceptions import UnprocessableEntity
 
 from flask_longtask.problems import BadField, problem
@@ -69,13 +71,25 @@ def started_before() -> AsyncResult | None:
         if earlier := started_before():
             return accepted(earlier)
 
+    While such a request is still being answered, this waits: what it does may be done and its task not yet sent.
     Raises KeyReused if that request had another body.
     """
     if not _applies():
         return None
-    celery_app = current_app.extensions["celery"]
-    tasks = celery_app.backend.claimed_by(_claim(0))
+    celery_app, claim = current_app.extensions["celery"], _claim(0)
+    tasks = celery_app.backend.claimed_by(claim)
+    if not tasks and "longtask_turn" not in g:
+        turn = celery_app.backend.turn(claim)
+        if turn.acquire():
+            g.longtask_turn = turn  # until this request has been answered
+        tasks = celery_app.backend.claimed_by(claim)
     return celery_app.AsyncResult(tasks[0]) if tasks else None
+
+
+def _end_turn(error: BaseException | None) -> None:
+    if turn := g.pop("longtask_turn", None):
+        with suppress(RedisError):  # it ends by itself soon, or has already
+            turn.release()
 
 
 def answer_with(earlier: Sequence[str], instead_of: Sequence[str]) -> None:
@@ -93,6 +107,7 @@ def counts(task_id: str) -> str:
 
 def init_app(app: Flask) -> None:
     app.before_request(_check_key)
+    app.teardown_request(_end_turn)
     app.register_error_handler(KeyReused, problem)
 
 

@@ -14,14 +14,11 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from flask_longtask import idempotency
-from flask_longtask.backend import utc_now
+from flask_longtask.backend import SENDING_LOOK, utc_now
 from flask_longtask.queues import QueueFull, count_waiting
 
 #: Seconds, at most, between two tries of a worker to reach a broker that is away.
 RECONNECT_SECONDS = 3
-
-#: Seconds between two looks at whether another request with the same Idempotency-Key has sent its task.
-SENDING_LOOK = 0.02
 
 
 class Connection(connection.Connection):

@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 import requests
 from celery import chain, chord, group
+from flask import g
 from kombu.exceptions import OperationalError
 from redis import Redis
 
 from flask_longtask import accepted, idempotency, started_before
+from flask_longtask.backend import SENDING_SECONDS
 from tests import tasks
 from tests.processes import RedisServer, WebServer, free_port
 
@@ -321,6 +323,42 @@ def test_a_route_can_ask_before_it_does_anything_else(request_with: Any) -> None
         started_before()
     with request_with(json=QUICK, key="another"):
         assert started_before() is None
+
+
+@pytest.mark.parametrize("comes_to_nothing", [False, True])
+def test_who_asks_meanwhile_waits_until_the_first_has_been_answered(
+    request_with: Any, comes_to_nothing: bool
+) -> None:
+    def ask() -> Any:
+        with request_with(json=QUICK):
+            return started_before()
+
+    task_id = None
+    with ThreadPoolExecutor(1) as pool:
+        with request_with(json=QUICK):
+            assert started_before() is None
+            second = pool.submit(ask)
+            time.sleep(0.2)
+            assert not second.done()
+            if not comes_to_nothing:
+                task_id = submit()
+            time.sleep(0.2)
+            assert not second.done()
+        earlier = second.result(timeout=1)
+
+    assert (earlier and earlier.id) == task_id
+
+
+def test_nobody_waits_long_for_a_web_process_that_has_died(app: Any, request_with: Any) -> None:
+    with request_with(json=QUICK):
+        assert started_before() is None
+        g.pop("longtask_turn")  # it does not come to its end
+    began = time.monotonic()
+
+    with request_with(json=QUICK):
+        assert started_before() is None
+
+    assert time.monotonic() - began < SENDING_SECONDS + 1
 
 
 def test_outside_of_a_request_nothing_is_claimed(app: Any, redis: Redis) -> None:

@@ -1,6 +1,7 @@
 """Users: one is created and welcomed, or neither."""
 
 from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 import requests
@@ -70,6 +71,27 @@ def test_the_same_request_twice_creates_one_user(site: Site, mail_server: MailSe
     assert [user for user in site.users() if user[1] == "dan@example.com"] == [
         ("dan", "dan@example.com")
     ]
+
+
+def test_the_same_request_at_the_same_instant_creates_one_user(site: Site, mail_server: MailServer):
+    at_once = Barrier(2)
+
+    def create(number: int) -> requests.Response:
+        at_once.wait()
+        return requests.post(
+            f"{site.url}/users",
+            json={"username": f"twin {number}", "email": f"twin-{number}@example.com"},
+            headers={"Idempotency-Key": f"create-twin-{number}"},
+            timeout=10,
+        )
+
+    for number in range(10):
+        with ThreadPoolExecutor(2) as pool:
+            first, second = pool.map(create, [number, number])
+        assert (first.status_code, second.status_code) == (202, 202)
+        assert first.headers["Location"] == second.headers["Location"]
+        site.ended(first)
+        assert len(mail_server.mails_to(f"twin-{number}@example.com")) == 1
 
 
 def test_the_worker_always_finds_the_user(site: Site):
