@@ -5,6 +5,7 @@ The app that the tests import talks to the same Redis as the worker.
 
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,17 @@ def page(browser: Browser) -> Iterator[Page]:
     yield page
     context.close()
     assert errors == []
+
+
+def pytest_configure() -> None:
+    # As on Ctrl-C: what the fixtures have started is stopped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def pytest_unconfigure() -> None:
+    """Stop what is left: a process whose fixture was interrupted while it waited for it."""
+    for process in Process.all:
+        process.stop()
 
 
 @pytest.hookimpl(wrapper=True)
