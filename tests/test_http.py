@@ -469,6 +469,17 @@ def test_a_browser_that_opens_the_address_of_a_task_gets_a_page_with_its_bar(cli
     assert "Accept" in response.headers["Vary"]
 
 
+def test_the_page_of_a_task_that_waits_for_a_time_says_until_when(client: Any) -> None:
+    task = tasks.noting.apply_async(countdown=3600)
+
+    page = client.get(f"/status/{task.id}", headers={"Accept": BROWSER}).text
+
+    assert '<strong class="longtask-word">Scheduled</strong>' in page
+    assert re.search(r'<span class="longtask-message">for \d{4}-', page)
+    assert f'aria-label="Noting {task.id[:8]}">0%' in page
+    client.delete(f"/status/{task.id}")
+
+
 def test_the_page_of_a_task_that_has_ended_refreshes_itself_no_more(client: Any) -> None:
     task_id = submit()
     client.delete(f"/status/{task_id}")
