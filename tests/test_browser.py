@@ -336,3 +336,19 @@ def test_the_page_follows_the_systems_dark_mode_and_fits_a_narrow_screen(
 
     assert look_of(page) != light
     assert page.evaluate("() => document.documentElement.scrollWidth") <= 320
+
+
+def test_a_long_list_leaves_the_forms_beside_it_where_they_are(
+    page: Page, web: WebServer, worker: Worker
+) -> None:
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.goto(web.url)
+    expect(page.get_by_text("Nothing here yet")).to_be_visible()
+    page.get_by_text("How long it takes").click()
+    last_form = page.get_by_role("heading", name="Create a user")
+    before = last_form.bounding_box()
+
+    start(page, steps=1, delay=0, count=20)
+
+    expect(in_state(page, "Done")).to_have_count(20)
+    assert last_form.bounding_box() == before

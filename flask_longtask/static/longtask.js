@@ -417,10 +417,10 @@
       const { submitted, started, finished, attempt } = this.task;
       const facts = [];
       if (attempt > 1) facts.push([`Attempt ${attempt}`]);
-      if (submitted) facts.push(['submitted ', localTime(submitted)]);
-      if (started) facts.push(['started ', localTime(started)]);
-      if (finished) facts.push(['finished ', localTime(finished)]);
-      if (started && finished) facts.push([`took ${duration((new Date(finished) - new Date(started)) / 1000)}`]);
+      if (submitted) facts.push(['Submitted ', localTime(submitted)]);
+      if (started) facts.push(['Started ', localTime(started)]);
+      if (finished) facts.push(['Finished ', localTime(finished)]);
+      if (started && finished) facts.push([`Took ${duration((new Date(finished) - new Date(started)) / 1000)}`]);
       const nodes = facts.map((fact) => element('span', '', ...fact));
       const line = nodes.map((node) => node.textContent).join();
       if (line === this.#facts.dataset.line) return;
