@@ -14,4 +14,5 @@ PATH="$PATH:$(dirname "$redis")"
 ruff check
 ruff format --check
 mypy
-pytest "$@"
+# Two at a time, since most of a test is waiting; what belongs to one file shares its servers.
+pytest -n 2 --dist loadfile "$@"

@@ -13,7 +13,7 @@ import statistics
 import sys
 import time
 
-REPORTED_AT = re.compile(rb'"status":"([\d.]+)')
+REPORTED_AT = re.compile(rb'"status": "([\d.]+)')
 
 
 class Watcher(asyncio.Protocol):

@@ -3,7 +3,6 @@
 Its clients loop until `task_status` is no longer PENDING, so that is what every task has that has not ended.
 """
 
-import json
 import time
 from typing import Any
 
@@ -12,7 +11,7 @@ from flask import Blueprint, Response, current_app, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
 from flask_longtask import Task, accepted, find_task, integer, openapi
-from flask_longtask.json_text import plain
+from flask_longtask.json_text import dumps
 from flask_longtask.status import ENDED_STATES
 
 bp = Blueprint("timed", __name__)
@@ -58,7 +57,7 @@ def start() -> BaseResponse:
     result = timed_task.delay(integer("type", minimum=0, maximum=3))
     response = accepted(result)
     if response.status_code == 202:
-        response.set_data(_text({"task_id": result.id}))
+        response.set_data(dumps({"task_id": result.id}))
         response.location = url_for(".show", task_id=result.id, _external=True)
     return response
 
@@ -74,9 +73,4 @@ def show(task_id: str) -> Response:
         "task_result": task["result"],
     }
     headers = {"Cache-Control": "no-store"}
-    return Response(_text(document), headers=headers, mimetype="application/json")
-
-
-def _text(document: dict[str, Any]) -> str:
-    """JSON with the spaces that the older system's answers had."""
-    return json.dumps(plain(document))
+    return Response(dumps(document), headers=headers, mimetype="application/json")

@@ -29,11 +29,13 @@ def loads(text: bytes) -> Any:
 
 
 def dumps(document: object) -> bytes:
-    """As `json.dumps`, but never fails, and never writes what is not JSON."""
+    """As `json.dumps`, spaces and all, but never fails, and never writes what is not JSON."""
     try:
-        return _encode(document)
+        text = _encode(document)
     except (ValueError, TypeError, RecursionError):
-        return _encode(plain(document))
+        text = _encode(plain(document))
+    # Scripts look for `"state": "SUCCESS"` in it.
+    return msgspec.json.format(text, indent=0)
 
 
 def plain(value: Any, depth: int = _DEEPEST) -> Any:

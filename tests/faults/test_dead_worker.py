@@ -127,7 +127,7 @@ def test_a_task_ten_times_as_long_as_the_lease_runs_once(both: list[System]) -> 
     for system in both:
         # Given a worker that runs a task of ten times the lease, and holds others meanwhile: some taken in
         # advance, and some for later
-        system.worker("holder", "-c", "1", "--prefetch-multiplier", "4")
+        system.worker("holder", "-c", "1", "--prefetch-multiplier", "7")
         long = [start_after(system, "silent", 10 * LEASE)]
         held = [system.start("working", 0.2) for _ in range(3)]
         held += [system.start("working", 0.2, countdown=LEASE * part) for part in (0.5, 2, 4)]
