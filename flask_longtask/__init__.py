@@ -59,6 +59,8 @@ CELERY_DEFAULTS = {
     "task_reject_on_worker_lost": True,
     "worker_lost_wait": 1.0,  # seconds that a lost child's last word is waited for
     "worker_prefetch_multiplier": 1,
+    "redis_socket_timeout": transport.SILENCE,  # of what a worker stores; it tries again until it is stored
+    "redis_socket_connect_timeout": 1.0,
     "broker_connection_retry_on_startup": True,
     "broker_connection_max_retries": None,  # a worker waits for its broker as long as it takes
     # What Redis answers while it is full or a replica passes, like an outage, and must not end a worker.

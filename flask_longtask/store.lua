@@ -48,6 +48,10 @@ elseif not text then
     end
 end
 local fields = cjson.decode(ARGV[2])
+if event == 'start' and record.running and record.started == fields.started
+        and record.worker == fields.worker and record.pid == fields.pid then
+    return answer('stored') -- said once more, because the answer to the first time was lost
+end
 if event == 'start' and record.running and fields.deliveries < (tonumber(record.deliveries) or 0) then
     return answer('superseded') -- by a worker that was cut off, from a message that another has by now
 end

@@ -29,6 +29,10 @@ from flask_longtask.presence import HOLDS
 
 _TAKE = (files("flask_longtask") / "take.lua").read_text()
 
+#: Seconds after which an answer that does not come never will: a link that is cut says nothing, and the kernel
+#: goes on sending for a quarter of an hour. Whole seconds, as kombu has it.
+SILENCE = 5
+
 #: Rings that a bell keeps at most. A worker that misses one looks a second later all the same.
 _RINGS = 100
 
@@ -52,6 +56,9 @@ def options(broker_url: str, lease: float) -> dict[str, Any]:
         return {"confirm_publish": True} if broker_url.startswith(("amqp", "pyamqp")) else {}
     return {
         "socket_connect_timeout": 1.0,
+        "socket_timeout": SILENCE,
+        # The same for what a worker does not wait for in a call of its own: the next message.
+        "health_check_interval": SILENCE,
         # A message lapses after two thirds of the lease, and what has lapsed is looked for six times in it.
         "visibility_timeout": lease * 2 / 3,
         "unacked_restore_interval": lease / 6,

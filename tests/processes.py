@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -259,9 +259,10 @@ class Worker(Process):
         redis_url: str,
         *options: str,
         app: str = "tests.worker_app",
+        inside: Sequence[str] = (),
         **settings: str,
     ) -> None:
-        command = [sys.executable, "-m", "celery", "-A", app, "worker"]
+        command = [*inside, sys.executable, "-m", "celery", "-A", app, "worker"]
         command += ["--loglevel=INFO", "-n", f"{name}@tests", *options]
         super().__init__(name, command, folder, {**environment(redis_url), **settings})
         self.client = Redis.from_url(redis_url)
@@ -279,11 +280,20 @@ class WebServer(Process):
     """The app under gunicorn, as it is deployed."""
 
     def __init__(
-        self, name: str, folder: Path, redis_url: str, app: str = "app:app", **settings: str
+        self,
+        name: str,
+        folder: Path,
+        redis_url: str,
+        app: str = "app:app",
+        host: str = "127.0.0.1",
+        inside: Sequence[str] = (),
+        **settings: str,
     ) -> None:
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        command = [sys.executable, "-m", "gunicorn", app]
+        self.url = f"http://{host}:{self.port}"
+        command = [*inside, sys.executable, "-m", "gunicorn", app]
+        if host != "127.0.0.1":
+            settings["GUNICORN_CMD_ARGS"] = f"--bind {host}:{self.port}"
         super().__init__(
             name, command, folder, {**environment(redis_url), "PORT": str(self.port), **settings}
         )

@@ -6,12 +6,14 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import requests
 from celery import chain, chord, group
 from redis import Redis
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tests import tasks
 from tests.processes import RedisServer, WebServer, Worker, wait_until
@@ -557,3 +559,28 @@ def test_health_counts_the_workers_that_live_and_what_waits_for_one(
         wait_until(lambda: health()[1]["workers"] == 0, timeout=8, describe=health)
     finally:
         web.stop()
+
+
+def test_a_start_that_is_said_again_because_the_answer_was_lost_is_one_attempt(
+    app: Any, monkeypatch: pytest.MonkeyPatch, status: Status
+) -> None:
+    # Given a Redis that stores what it is told, and whose answers do not come
+    backend = app.extensions["celery"].backend
+    store, lost = backend._store_script, iter([True, True, True])
+
+    def cut_off(*args: Any, **options: Any) -> Any:
+        answer = store(*args, **options)
+        if next(lost, False):
+            raise RedisTimeoutError
+        return answer
+
+    monkeypatch.setattr(backend, "_store_script", cut_off)
+
+    # When a worker takes a task up, and tries until it is answered
+    task_id = str(uuid.uuid4())
+    request = SimpleNamespace(task="tests", hostname="tests", attempt=None)
+    backend.store_result(task_id, None, "STARTED", request=request)
+
+    # Then that is its first attempt, and its worker was never lost
+    assert (request.verdict, request.attempt, request.lost) == ("stored", 1, 0)
+    assert status(task_id)["attempt"] == 1
