@@ -96,6 +96,10 @@ REDIS_URL = _url("REDIS_URL", f"redis://127.0.0.1:{REDIS_PORT}/0", *_REDIS)
 CELERY_BROKER_URL = _url("CELERY_BROKER_URL", REDIS_URL, *_REDIS, "amqp", "amqps", "pyamqp")
 CELERY_RESULT_BACKEND = _url("CELERY_RESULT_BACKEND", REDIS_URL, *_REDIS)
 
+# The name by which the Sentinels of a sentinel:// address know their Redis.
+REDIS_SENTINEL_MASTER = _text("REDIS_SENTINEL_MASTER", "mymaster")
+_sentinel = {"master_name": REDIS_SENTINEL_MASTER}
+
 # Seconds within which another worker has the tasks of one that died.
 LONGTASK_LEASE_SECONDS = _integer("LONGTASK_LEASE_SECONDS", 30, 3, 3600)
 
@@ -210,6 +214,8 @@ FLOWER_BASIC_AUTH = _text("FLOWER_BASIC_AUTH", "")
 CELERY = {
     "broker_url": CELERY_BROKER_URL,
     "result_backend": CELERY_RESULT_BACKEND,
+    "broker_transport_options": _sentinel if CELERY_BROKER_URL.startswith("sentinel") else {},
+    "result_backend_transport_options": _sentinel,
     "result_expires": LONGTASK_RESULT_EXPIRES,
     # JSON only: unpickling lets whoever can write to Redis run code in the worker.
     "accept_content": ["json"],

@@ -141,6 +141,10 @@ def _settings(app: Flask) -> dict[str, Any]:
         **transport.options(str(settings["broker_url"]), lease),
         **settings.get("broker_transport_options", {}),
     }
+    settings["result_backend_transport_options"] = {
+        "sentinel_kwargs": transport.ASK_SENTINEL,
+        **settings.get("result_backend_transport_options", {}),
+    }
     # RabbitMQ's own lease. Celery's two minutes would be how long a frozen worker's tasks stand still.
     settings.setdefault("broker_heartbeat", max(2, int(lease * 2 / 3)))
     return settings

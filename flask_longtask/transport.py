@@ -23,7 +23,9 @@ from kombu.exceptions import OperationalError
 from kombu.transport import TRANSPORT_ALIASES, redis, virtual
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps, loads
+from redis.backoff import NoBackoff
 from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
 
 from flask_longtask.presence import HOLDS
 
@@ -32,6 +34,14 @@ _TAKE = (files("flask_longtask") / "take.lua").read_text()
 #: Seconds after which an answer that does not come never will: a link that is cut says nothing, and the kernel
 #: goes on sending for a quarter of an hour. Whole seconds, as kombu has it.
 SILENCE = 5
+
+#: How a Sentinel is asked where the master is. The next one is asked when this one says nothing, and a person
+#: may be waiting; redis-py would try the same one for a minute.
+ASK_SENTINEL = {
+    "socket_timeout": 0.3,
+    "socket_connect_timeout": 0.3,
+    "retry": Retry(NoBackoff(), 0),
+}
 
 #: Rings that a bell keeps at most. A worker that misses one looks a second later all the same.
 _RINGS = 100
@@ -55,6 +65,7 @@ def options(broker_url: str, lease: float) -> dict[str, Any]:
         # Without it nobody knows whether RabbitMQ has what was sent, and a start may be answered with 202.
         return {"confirm_publish": True} if broker_url.startswith(("amqp", "pyamqp")) else {}
     return {
+        "sentinel_kwargs": ASK_SENTINEL,
         "socket_connect_timeout": 1.0,
         "socket_timeout": SILENCE,
         # The same for what a worker does not wait for in a call of its own: the next message.
