@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,17 +82,23 @@ class Bench:
             "OTHERS_REDIS_URL": self.redis_server.url(1),
         }
         os.environ.update(self.settings)
+        self.folder = folder
         self.ours = WebServer("ours", folder, self.redis_server.url(), **self.settings)
-        self.others = Other(folder, self.redis_server.url(1))
 
         from app import celery, long_task  # noqa: PLC0415  # not before the environment is set
 
         self.backend = celery.backend
         self.task_name = long_task.name
 
+    @cached_property
+    def others(self) -> Other:
+        """Not started before it is asked."""
+        return Other(self.folder, self.redis_server.url(1))
+
     def stop(self) -> None:
         self.ours.stop()
-        self.others.stop()
+        if "others" in vars(self):
+            self.others.stop()
         self.redis.close()
         self.redis_server.stop()
 
@@ -383,13 +390,23 @@ def inverse(measure: Callable[[], float]) -> Callable[[], float]:
     return lambda: 1 / measure()
 
 
+def machine() -> str:
+    load = "wrk" if WRK else "no wrk: load from Python"
+    python = platform.python_version()
+    return f"{os.cpu_count()} cores, Python {python}, {load}, load before: {os.getloadavg()[0]:.1f}"
+
+
 def ratio(values: list[float], to: list[float]) -> float:
     return statistics.median(values) / statistics.median(to)
 
 
+def children_of(process: Process) -> list[str]:
+    return Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+
+
 def memory_of(server: Process) -> int:
     """Bytes of the process that serves: the one child of gunicorn's master."""
-    child = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()[0]
+    child = children_of(server)[0]
     for line in Path(f"/proc/{child}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024
@@ -430,10 +447,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if unknown := set(arguments.parts) - set(PARTS):
         parser.error(f"there is no part {', '.join(sorted(unknown))}")
-    print(
-        f"{os.cpu_count()} cores, Python {platform.python_version()}, "
-        f"{'wrk' if WRK else 'no wrk: load from Python'}, load before: {os.getloadavg()[0]:.1f}\n"
-    )
+    print(f"{machine()}\n")
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), SHORT if arguments.short else FULL)
         try:

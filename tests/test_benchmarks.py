@@ -18,3 +18,22 @@ def test_every_comparison_of_the_benchmark_can_be_made() -> None:
         assert what in text
     for what in ("99th percentile", "one watcher", "bytes", "update_state in a loop, with"):
         assert what in text
+
+
+def test_every_cost_can_be_measured() -> None:
+    command = [sys.executable, "-m", "benchmarks.costs", "--short"]
+    run = subprocess.run(
+        command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=110
+    )
+    assert run.returncode == 0, run.stderr
+
+    for what in (
+        "a poll",
+        "a page",
+        "a start",
+        "ended",
+        "stream",
+        "update_state",
+        "one report in it",
+    ):
+        assert what in run.stdout

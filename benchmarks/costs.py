@@ -1,0 +1,186 @@
+"""What each thing costs a web process, a worker and Redis: `python -m benchmarks.costs`, for docs/scaling.md.
+
+The CPU is what the processes have used up by the system's count, in hundredths of a second, and Redis's by its
+own. A round trip is one read of a client's socket by Redis, with all the commands that came in it; commands that
+a script calls are counted beside the script itself.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.__main__ import FULL, SHORT, Bench, children_of, machine, memory_of, number
+from tests.processes import Worker
+
+
+class Costs(Bench):
+    def polls(self) -> None:
+        task_id = self.running_task()
+        page = "&".join(f"id={self.running_task()}" for _ in range(50))
+        for what, path in (
+            ("a poll", f"/status/{task_id}"),
+            ("a page of 50 bars", f"/status?{page}"),
+        ):
+            self.under_load(what, self.rate(self.ours.url + path))
+
+    def starts(self) -> None:
+        before = self.redis.info("memory")["used_memory"]
+        count = self.under_load(
+            "a start", self.rate(f"{self.ours.url}/longtask", body="steps=1&delay=0")
+        )
+        memory = (self.redis.info("memory")["used_memory"] - before) / count
+        self.redis.delete("celery")
+        print(row("a task that waits", memory=f"{number(memory)} bytes of Redis"))
+        memory = self.store_finished()
+        print(row("a task that has ended", memory=f"{number(memory)} bytes of Redis"))
+
+    def streams(self) -> None:
+        """What is paid for being watched at all, and on top of it for each change."""
+        watchers, tasks = self.size.watchers, self.size.tasks
+        task_ids = [self.running_task() for _ in range(tasks)]
+        before = memory_of(self.ours)
+        seconds = self.size.stream_seconds
+        with self.watching(task_ids, watchers, 2 * seconds + 2):
+            memory = (memory_of(self.ours) - before) / watchers
+            print(row("an open stream", memory=f"{number(memory / 1000)} kB of the web process"))
+            what = f"{watchers:,} open streams of {tasks} tasks, a second without a change"
+            with self.paid(what, self.web, lambda: seconds) as silence:
+                time.sleep(seconds)
+            changes = int(seconds * tasks)
+            what = f"on top of that, a change of a task with {watchers // tasks} watchers"
+            with self.paid(what, self.web, lambda: changes, silence):
+                self.report_evenly(task_ids, seconds)
+
+    def reports(self) -> None:
+        task_id, count = self.running_task(), self.size.updates
+        with self.paid("an update_state", [os.getpid()], lambda: count):
+            for _ in range(count):
+                self.report(task_id, "Sorting the loose pages")
+
+    def workers(self) -> None:
+        from app import long_task  # noqa: PLC0415  # not before the environment is set
+
+        count, seconds = self.size.starts, self.size.stream_seconds / 2
+        for _ in range(count):
+            long_task.apply_async([1, 0])
+        self.redis.rename("celery", "later")
+        worker = Worker("worker", self.folder, self.redis_server.url(), "-c", "6", "-E")
+        try:
+            time.sleep(3)  # until it has met whoever else is there
+            processes = [worker.pid, *map(int, children_of(worker))]
+            memory = sum(map(proportional_memory, processes))
+            print(row("a worker of 6 processes", memory=f"{number(memory / 1e6)} MB"))
+            with self.paid("an idle worker, a second", processes, lambda: seconds):
+                time.sleep(seconds)
+            with self.paid("a task that a worker runs, one report in it", processes, lambda: count):
+                self.redis.rename("later", "celery")
+                while self.redis.llen("celery") or self.redis.hlen("unacked"):
+                    time.sleep(0.5)
+        finally:
+            worker.stop()
+
+    # -- how -------------------------------------------------------------------------------------
+
+    @property
+    def web(self) -> list[int]:
+        return [int(children_of(self.ours)[0])]
+
+    def under_load(self, what: str, rate: Callable[[], float]) -> float:
+        """Returns how many there were."""
+        count = 0.0
+        with self.paid(f"{what}, many at a time", self.web, lambda: count):
+            count = rate() * self.size.seconds
+        return count
+
+    @contextmanager
+    def paid(
+        self,
+        what: str,
+        processes: Sequence[int],
+        count: Callable[[], float],
+        less: Counter[str] | None = None,
+    ) -> Iterator[Counter[str]]:
+        """Print what was paid inside, for each of `count`; `less` is what would have been paid anyway."""
+        spent: Counter[str] = Counter()
+        before = self.accounts(processes)
+        yield spent
+        after = self.accounts(processes)
+        spent.update({what: after[what] - before[what] for what in after})
+        spent.subtract(["trips", "cmdstat_info"])  # this account itself
+        each = {what: (spent[what] - (less or {}).get(what, 0)) / count() for what in spent}
+        commands = {
+            name.removeprefix("cmdstat_").upper(): calls
+            for name, calls in each.items()
+            if name.startswith("cmdstat_") and calls >= 0.05
+        }
+        print(
+            row(
+                what,
+                f"{number(each['process'] * 1e6)} µs",
+                f"{number(each['redis'] * 1e6)} µs",
+                number(each["trips"]),
+                ", ".join(f"{number(calls)} {name}" for name, calls in sorted(commands.items())),
+            ),
+            flush=True,
+        )
+
+    def accounts(self, processes: Sequence[int]) -> Counter[str]:
+        info = self.redis.info("all")
+        names = [name for name in info if name.startswith("cmdstat_")]
+        accounts = Counter({name: info[name]["calls"] for name in names})
+        accounts["process"] = sum(map(cpu_seconds, processes))
+        accounts["redis"] = info["used_cpu_user"] + info["used_cpu_sys"]
+        accounts["trips"] = info["total_reads_processed"]
+        return accounts
+
+
+def cpu_seconds(process: int) -> float:
+    after_name = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def proportional_memory(process: int) -> int:
+    """Bytes, of what several share each its part."""
+    for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError(f"no Pss of process {process}")
+
+
+def row(
+    what: str,
+    process: str = "",
+    redis: str = "",
+    trips: str = "",
+    commands: str = "",
+    memory: str = "",
+) -> str:
+    return f"| {what} | {process} | {redis} | {trips} | {commands} | {memory} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.costs", description=__doc__)
+    parser.add_argument(
+        "--short", action="store_true", help="some seconds: shows that it works, and no more"
+    )
+    is_short = parser.parse_args().short
+    size = SHORT if is_short else FULL._replace(seconds=5.0, stream_seconds=10.0, stored=100_000)
+    print(f"{machine()}\n")
+    print("| what | CPU of the process | CPU of Redis | round trips | Redis commands | memory |")
+    print("| --- | ---: | ---: | ---: | --- | ---: |")
+    with tempfile.TemporaryDirectory() as folder:
+        costs = Costs(Path(folder), size)
+        try:
+            for part in (costs.polls, costs.starts, costs.streams, costs.reports, costs.workers):
+                part()
+        finally:
+            costs.stop()
+
+
+if __name__ == "__main__":
+    main()
