@@ -129,8 +129,9 @@ def test_a_task_ten_times_as_long_as_the_lease_runs_once(both: list[System]) -> 
         # advance, and some for later
         system.worker("holder", "-c", "1", "--prefetch-multiplier", "7")
         long = [start_after(system, "silent", 10 * LEASE)]
-        held = [system.start("working", 0.2) for _ in range(3)]
-        held += [system.start("working", 0.2, countdown=LEASE * part) for part in (0.5, 2, 4)]
+        # A worker that is full takes none for later any more, but one for later takes no room.
+        held = [system.start("working", 0.2, countdown=LEASE * part) for part in (0.5, 2, 4)]
+        held += [system.start("working", 0.2) for _ in range(3)]
         wait_until(lambda system=system: system.health()["waiting"] == 0)
         # And others that would have them if they came again, and are as busy
         for other in ("other", "third"):
