@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from celery import bootsteps
+from celery.signals import worker_shutting_down
 from celery.worker import state
 from redis.exceptions import RedisError
 
@@ -146,7 +147,24 @@ class HandBack(bootsteps.StartStopStep):  # type: ignore[misc]
 
     requires = _AFTER_TASKS
 
+    def __init__(self, consumer: Any, **options: Any) -> None:
+        super().__init__(consumer, **options)
+        self._is_connected = False
+
+        def end_tasks(**_: Any) -> None:
+            # Celery calls no step's `stop` then, and waits for tasks that in turn wait for Redis. Their
+            # leases lapse.
+            if not self._is_connected:
+                consumer.cancel_active_requests()
+
+        self._end_tasks = end_tasks  # the signal keeps no reference
+        worker_shutting_down.connect(end_tasks)
+
+    def start(self, consumer: Any) -> None:
+        self._is_connected = True
+
     def stop(self, consumer: Any) -> None:
+        self._is_connected = False
         if not _is_stopping():
             return  # only the connection is lost
         backend, worker = consumer.app.backend, worker_name(consumer.hostname)

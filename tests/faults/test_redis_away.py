@@ -215,12 +215,16 @@ def started_again(system: System) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("started_again")
-def test_a_worker_that_is_stopped_while_redis_is_away_ends(
+def test_a_worker_that_is_stopped_while_redis_is_away_ends_and_its_tasks_go_on_elsewhere(
     system: System, took: dict[str, float]
 ) -> None:
+    # Given two workers that are full: with tasks that cannot say that they have ended while Redis is away,
+    # and with others that go on for longer
+    tasks = [system.start("silent", seconds) for seconds in (2, 15, 2, 15)]
+    system.wait(tasks, state="PROGRESS")
     worker = system.workers["one"]
     system.redis_server.shut_down()
-    time.sleep(1)
+    wait_until(lambda: worker.log.read_text().count("Connection to Redis lost"))
     since = time.monotonic()
     try:
         os.kill(worker.pid, signal.SIGTERM)
@@ -228,3 +232,4 @@ def test_a_worker_that_is_stopped_while_redis_is_away_ends(
         took["ended"] = time.monotonic() - since
     finally:
         system.redis_server.start()
+    system.wait(tasks, 60, state="SUCCESS")
