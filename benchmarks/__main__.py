@@ -20,6 +20,7 @@ from typing import NamedTuple
 from redis import Redis
 
 from benchmarks.load import WRK, requests_a_second
+from flask_longtask.backend import worker_name
 from tests.processes import Process, RedisServer, WebServer, environment, free_port
 
 MESSAGE = "Sorting the loose pages"
@@ -89,6 +90,9 @@ class Bench:
 
         self.backend = celery.backend
         self.task_name = long_task.name
+        # The worker of the running tasks: it is there all the time.
+        presence = {worker_name(Request.hostname): time.time() + 86_400}
+        self.redis.zadd("longtask:workers", presence)
 
     @cached_property
     def others(self) -> Other:
@@ -180,13 +184,14 @@ class Bench:
             {
                 "the tutorial": self.rate(f"{self.others.url}/tutorial/longtask", body="a=1"),
                 "Flask's example": self.rate(f"{self.others.url}/flask-example/start", body="a=1"),
-                "ours": self.rate(f"{self.ours.url}/longtask", body="steps=1&delay=0"),
+                "ours": self.rate(start := f"{self.ours.url}/longtask", body="steps=1&delay=0"),
+                "ours, each with a key": self.rate(start, body="steps=1&delay=0", keyed=True),
                 "loop": self.turns("start-others", self.size.starts),
                 "our loop": self.turns("start-ours", self.size.starts),
             }
         )
         example = samples["Flask's example"]
-        for name in ("the tutorial", "Flask's example", "ours"):
+        for name in ("the tutorial", "Flask's example", "ours", "ours, each with a key"):
             times = ratio(samples[name], example)
             goal = "at least 1.2 of Flask's example" if name == "ours" else ""
             self.add(
@@ -302,8 +307,10 @@ class Bench:
 
     # -- how -------------------------------------------------------------------------------------
 
-    def rate(self, url: str, times: int = 1, body: str | None = None) -> Callable[[], float]:
-        return lambda: times * requests_a_second(url, self.size.seconds, body)
+    def rate(
+        self, url: str, times: int = 1, body: str | None = None, keyed: bool = False
+    ) -> Callable[[], float]:
+        return lambda: times * requests_a_second(url, self.size.seconds, body, keyed)
 
     def turns(self, name: str, count: int) -> Callable[[], float]:
         def measure() -> float:
@@ -372,9 +379,10 @@ end
 class Request:
     """As much of Celery's request as the store looks at."""
 
+    hostname = "benchmarks"
+
     def __init__(self, task: str) -> None:
         self.task = task
-        self.hostname = "benchmarks"
         self.attempt = None
 
 
