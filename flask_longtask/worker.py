@@ -30,7 +30,7 @@ _AFTER_TASKS = ("celery.worker.consumer.tasks:Tasks",)
 
 
 class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
-    """Says every second, with a short lease more often, that this worker is alive and holds its messages.
+    """Says twice a second that this worker is alive and holds its messages.
 
     In a thread of its own, since the worker's event loop stands still while the solo pool runs a task and
     while the connection to the broker is lost; with a connection of its own for the same reason.

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 import requests
+from playwright.sync_api import Page, expect
 
 from tests.faults.system import System
 from tests.processes import ROOT, WebServer, wait_until
+from tests.test_browser import start, tasks_of
 
 NOBODY = "Waiting: no worker is running"
 
@@ -56,6 +58,27 @@ def test_that_nobody_serves_a_queue_is_told_within_five_seconds_of_its_being_so(
     # And when one has come for both, it is told no more, and all is done
     system.worker("heir", "-c", "3", "-Q", "celery,other")
     system.wait([waiting, elsewhere], state="SUCCESS")
+
+
+def test_the_page_tells_within_five_seconds_that_nobody_is_there(
+    system: System, page: Page, took: dict[str, float]
+) -> None:
+    # Given a page with a task that waits for a busy worker
+    system.worker("worker", "-c", "1")
+    busy = system.start("silent", 60)
+    system.wait([busy], state="PROGRESS")
+    page.goto(system.web.url)
+    start(page, steps=1, delay=0)
+    expect(tasks_of(page)).to_contain_text("Waiting")
+
+    # When the worker is killed
+    system.workers["worker"].stop()
+
+    # Then its bar says that nobody is there
+    since = time.monotonic()
+    expect(tasks_of(page)).to_contain_text("no worker is running")
+    took["told"] = time.monotonic() - since
+    assert took["told"] < 5
 
 
 def test_no_more_tasks_are_accepted_than_may_wait_however_many_come_at_once(
