@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import requests
 from celery import chain, chord, group
+from celery.app.task import Context
 from redis import Redis
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -515,6 +516,43 @@ def test_a_loop_is_left_when_its_task_is_cancelled(
 def test_a_task_called_as_a_plain_function_goes_through_its_loop_unreported() -> None:
     assert tasks.returning(7) == 7
     assert list(tasks.tracking_slowly.track("abc", "Reading letters")) == ["a", "b", "c"]
+
+
+# -- when two workers run the same task ---------------------------------------------------------------
+
+
+def test_the_record_refuses_what_an_attempt_writes_that_is_not_the_present_one(
+    app: Any, queue: str, status: Status
+) -> None:
+    # Given a task whose message was handed out again, to a second worker, since the first had been cut off
+    backend = app.extensions["celery"].backend
+    task_id = tasks.returning.apply_async([7], queue=queue).id
+
+    def attempt(worker: str, deliveries: int) -> Context:
+        request = Context(
+            id=task_id, task="returning", hostname=worker, longtask_deliveries=deliveries
+        )
+        backend.store_result(task_id, None, "STARTED", request=request)
+        return request
+
+    first = attempt("cut off", 0)
+    second = attempt("heir", 1)
+    assert (first.attempt, second.attempt, second.verdict) == (1, 2, "stored")
+    backend.store_result(task_id, {"current": 5, "total": 10}, "PROGRESS", request=second)
+    before = status(task_id)
+
+    # When the first one writes, then nothing of it is stored, be it progress or its end
+    for state, result in (("PROGRESS", {"current": 1, "total": 10}), ("SUCCESS", 1)):
+        backend.store_result(task_id, result, state, request=first)
+        assert (first.verdict, status(task_id)) == ("superseded", before)
+
+    # Nor can one begin with the message that was handed out before
+    assert attempt("cut off, too", 0).verdict == "superseded"
+    assert status(task_id) == before
+
+    # And the second one's end is the end
+    backend.store_result(task_id, 2, "SUCCESS", request=second)
+    assert (status(task_id)["state"], status(task_id)["result"]) == ("SUCCESS", 2)
 
 
 # -- whether anybody is there ------------------------------------------------------------------------

@@ -34,7 +34,7 @@ def test_while_the_broker_is_away_starts_are_refused_at_once_and_tasks_go_on(
 ) -> None:
     # Given a worker that runs a task, and a web server that has started tasks before
     system.worker("worker")
-    task_id = system.start("working", 8)
+    task_id = system.start("working", 6)
     system.wait([task_id], state="PROGRESS")
     url = system.web.url
 

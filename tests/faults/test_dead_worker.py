@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -122,26 +123,26 @@ def both(on_redis: System, on_rabbitmq: System) -> Iterator[list[System]]:
         system.clear()
 
 
-def test_a_task_ten_times_as_long_as_the_lease_runs_once(both: list[System]) -> None:
-    tasks: dict[System, list[str]] = {}
-    for system in both:
-        # Given a worker that runs a task of ten times the lease, and holds others meanwhile: some taken in
-        # advance, and some for later
-        system.worker("holder", "-c", "1", "--prefetch-multiplier", "7")
-        long = [start_after(system, "silent", 10 * LEASE)]
-        # A worker that is full takes none for later any more, but one for later takes no room.
-        held = [system.start("working", 0.2, countdown=LEASE * part) for part in (0.5, 2, 4)]
-        held += [system.start("working", 0.2) for _ in range(3)]
-        wait_until(lambda system=system: system.health()["waiting"] == 0)
-        # And others that would have them if they came again, and are as busy
-        for other in ("other", "third"):
-            system.worker(other, "-c", "2")
-            long.append(start_after(system, "silent", 10 * LEASE))
-        tasks[system] = long + held
+def hold(system: System) -> list[str]:
+    """Start nine tasks: three of ten times the lease, and six that the worker of one of those holds meanwhile."""
+    # Three for later, then three taken in advance: those for later count as taken only when they are due
+    system.worker("holder", "-c", "1", "--prefetch-multiplier", "4")
+    task_ids = [start_after(system, "silent", 10 * LEASE)]
+    task_ids += [system.start("working", 0.2, countdown=LEASE * part) for part in (0.5, 2, 4)]
+    task_ids += [system.start("working", 0.2) for _ in range(3)]
+    wait_until(lambda: system.health()["waiting"] == 0)
+    # And others that would have them if they came again, and are as busy
+    system.start_workers("other", "third")
+    return task_ids + [start_after(system, "silent", 10 * LEASE) for _ in range(2)]
 
-    for system in both:
-        system.wait(tasks[system], 11 * LEASE + SLACK, state="SUCCESS", attempt=1)
-        assert [system.runs(task_id) for task_id in tasks[system]] == [1] * 9
+
+def test_a_task_ten_times_as_long_as_the_lease_runs_once(both: list[System]) -> None:
+    with ThreadPoolExecutor() as threads:
+        tasks = list(threads.map(hold, both))
+
+    for system, task_ids in zip(both, tasks, strict=True):
+        system.wait(task_ids, 11 * LEASE + SLACK, state="SUCCESS", attempt=1)
+        assert [system.runs(task_id) for task_id in task_ids] == [1] * 9
 
 
 def test_a_worker_that_was_frozen_gives_up_what_another_has_taken_over(
