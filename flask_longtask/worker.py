@@ -126,7 +126,7 @@ class Watch(bootsteps.StartStopStep):  # type: ignore[misc]
             if record.get("cancelled") and self._is_overdue(consumer, request, record):
                 logger.warning("Terminating %s: it was cancelled", request.humaninfo())
                 request.terminate(consumer.pool)
-            elif record.get("running") and not _is_here(consumer, request, record):
+            elif record.get("running") and _is_elsewhere(consumer, request, record):
                 logger.warning("Terminating %s: another worker runs it", request.humaninfo())
                 request.cancel(consumer.pool, emit_retry=False)
 
@@ -195,7 +195,12 @@ def _is_stopping() -> bool:
     return any(code is not None and code is not False for code in codes)
 
 
-def _is_here(consumer: Any, request: Any, record: Mapping[str, Any]) -> bool:
-    """Whether the attempt on record is the one that this worker runs."""
+def _is_elsewhere(consumer: Any, request: Any, record: Mapping[str, Any]) -> bool:
+    """Whether the attempt on record is another's, and began after the one that this worker runs.
+
+    One that began before is that of a worker that was lost: ours is just about to say that it has begun.
+    """
     here = worker_name(consumer.hostname), request.worker_pid
-    return (record.get("worker"), record.get("pid")) == here
+    started = datetime.fromtimestamp(request.time_start, UTC)
+    is_later = datetime.fromisoformat(record["started"]) > started
+    return is_later and (record.get("worker"), record.get("pid")) != here

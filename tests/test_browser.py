@@ -154,8 +154,8 @@ def test_a_task_of_milliseconds_is_asked_about_soon_and_the_rest_every_two_secon
     pauses = [later - earlier for earlier, later in pairwise(polls) if earlier > starts[-1]]
     assert len(starts) == 2
     assert min(poll - starts[-1] for poll in polls if poll > starts[-1]) < 1000
+    assert pauses
     assert min(pauses) > 1900
-    assert len(pauses) in (1, 2)
 
     in_state(page, "Running").get_by_role("button", name="Cancel").click()
     expect(in_state(page, "Cancelled")).to_have_count(1)

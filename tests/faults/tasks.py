@@ -5,6 +5,7 @@ import signal
 import time
 
 from celery import Task, shared_task
+from celery.signals import task_prerun
 
 
 def note(task: Task) -> None:
@@ -32,6 +33,20 @@ def silent(self, seconds):
     note(self)
     time.sleep(seconds)
     return "done"
+
+
+@shared_task(bind=True)
+def slow_to_begin(self):
+    """Take longer to begin than a worker's watch looks away."""
+    note(self)
+    time.sleep(3)
+    return "done"
+
+
+@task_prerun.connect
+def dawdle(task, **_):
+    if task.name == slow_to_begin.name:
+        time.sleep(2.5)
 
 
 @shared_task(bind=True)

@@ -174,6 +174,21 @@ def test_a_worker_that_was_frozen_gives_up_what_another_has_taken_over(
     assert [system.runs(other) for other in held] == [1, 1]
 
 
+def test_a_worker_that_has_not_yet_said_that_it_has_taken_a_task_over_keeps_it(
+    system: System,
+) -> None:
+    # Given a worker that dies, and another for which it takes some time from having the task to saying so
+    doomed = system.worker("doomed")
+    task_id = start_after(system, "slow_to_begin")
+    doomed.stop()
+    system.worker("heir")
+
+    # Then it is not ended as one that the dead worker runs
+    taken_up_again(system, [task_id], LEASE + SLACK + 3)
+    system.wait([task_id], state="SUCCESS")
+    assert system.runs(task_id) == 2
+
+
 def test_what_is_sent_to_a_worker_that_is_frozen_is_not_lost(system: System) -> None:
     # Given an idle worker that has just asked for a message, and stands still
     system.worker("frozen")
