@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from redis import Redis
 
@@ -24,6 +24,11 @@ from flask_longtask.backend import worker_name
 from tests.processes import Process, RedisServer, WebServer, environment, free_port
 
 MESSAGE = "Sorting the loose pages"
+
+#: What Redis holds about a task is under these and its id.
+KEYS = ("celery-task-meta-", "longtask:")
+
+Name = TypeVar("Name")
 
 
 class Size(NamedTuple):
@@ -258,9 +263,14 @@ class Bench:
             f"{what}: 99th percentile", "ms", p99s, "", "under 50 ms", statistics.median(p99s) < 50
         )
 
-        before = memory_of(self.ours)
-        with self.watching(task_ids, size.held, 1):
-            memory = memory_of(self.ours)
+        # A process of its own: the one of before has still to notice that its watchers are gone.
+        watched = WebServer("watched", self.folder, self.redis_server.url(), **self.settings)
+        try:
+            before = memory_of(watched)
+            with self.watching(task_ids, size.held, 1, watched):
+                memory = memory_of(watched)
+        finally:
+            watched.stop()
         self.add(
             f"memory of one process that holds {size.held:,} watchers",
             "MB",
@@ -272,38 +282,66 @@ class Bench:
         self.add("of that, for one watcher", "kB", [(memory - before) / size.held / 1e3])
 
     def crowded(self) -> None:
-        """With a million finished tasks in Redis, and with none."""
-        task_id = self.running_task()
-        page = "&".join(f"id={self.running_task()}" for _ in range(50))
-        measurements = {
-            "one poll": self.rate(f"{self.ours.url}/status/{task_id}"),
-            "a page of 50 bars": self.rate(f"{self.ours.url}/status?{page}", times=50),
-            "one start by HTTP": self.rate(f"{self.ours.url}/longtask", body="steps=1&delay=0"),
-            "apply_async in a loop": inverse(self.turns("start-ours", self.size.starts)),
-            "update_state in a loop": inverse(self.turns("update-ours", self.size.updates)),
-        }
-        empty = self.in_turn(measurements)
-        self.redis.delete("celery")
-        self.add(
-            f"Redis for each of {self.size.stored:,} finished tasks",
-            "bytes",
-            [size := self.store_finished()],
-            "",
-            "at most 1,024",
-            size <= 1024,
-        )
-        full = self.in_turn(measurements)
-        for name in measurements:
-            share = ratio(full[name], empty[name])
+        """With a million finished tasks in Redis, and with none: two Redis servers, each asked in turn."""
+        task_ids = [self.running_task() for _ in range(50)]
+        crowded_redis = RedisServer("redis-crowded", self.folder)
+        web = WebServer("crowded", self.folder, crowded_redis.url(), **self.at(crowded_redis))
+        try:
+            with Redis.from_url(crowded_redis.url()) as client:
+                for key in [key + task_id for key in KEYS for task_id in task_ids]:
+                    client.set(key, self.redis.get(key))
+                client.zadd("longtask:workers", dict(self.redis.zscan_iter("longtask:workers")))
+                size = self.store_finished(client)
+            self.add(
+                f"Redis for each of {self.size.stored:,} finished tasks",
+                "bytes",
+                [size],
+                "",
+                "at most 1,024",
+                size <= 1024,
+            )
+            without = self.usual(task_ids, self.ours.url, self.settings)
+            crowd = self.usual(task_ids, web.url, self.at(crowded_redis))
+            samples = self.in_turn(
+                {
+                    (name, where): measure[name]
+                    for name in without
+                    for where, measure in (("without", without), ("with", crowd))
+                }
+            )
+        finally:
+            web.stop()
+            crowded_redis.stop()
+        for name in without:
+            share = ratio(samples[name, "with"], samples[name, "without"])
             # Two runs of the same differ by as much.
             self.add(
                 f"{name}, with {self.size.stored:,} finished tasks in Redis",
                 "/s",
-                full[name],
+                samples[name, "with"],
                 f"{share:.2f} of without",
                 "not slower",
                 share >= 0.95,
             )
+
+    def usual(
+        self, task_ids: list[str], url: str, settings: dict[str, str]
+    ) -> dict[str, Callable[[], float]]:
+        """What is asked and done most."""
+        page = "&".join(f"id={task_id}" for task_id in task_ids)
+        return {
+            "one poll": self.rate(f"{url}/status/{task_ids[0]}"),
+            "a page of 50 bars": self.rate(f"{url}/status?{page}", times=50),
+            "one start by HTTP": self.rate(f"{url}/longtask", body="steps=1&delay=0"),
+            "apply_async in a loop": inverse(self.turns("start-ours", self.size.starts, settings)),
+            "update_state in a loop": inverse(
+                self.turns("update-ours", self.size.updates, settings)
+            ),
+        }
+
+    def at(self, server: RedisServer) -> dict[str, str]:
+        """The settings with another Redis."""
+        return {**self.settings, **environment(server.url())}
 
     # -- how -------------------------------------------------------------------------------------
 
@@ -312,16 +350,25 @@ class Bench:
     ) -> Callable[[], float]:
         return lambda: times * requests_a_second(url, self.size.seconds, body, keyed)
 
-    def turns(self, name: str, count: int) -> Callable[[], float]:
+    def turns(
+        self, name: str, count: int, settings: dict[str, str] | None = None
+    ) -> Callable[[], float]:
         def measure() -> float:
             command = [sys.executable, "-m", "benchmarks.loops", name, str(count)]
-            return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+            run = subprocess.run(
+                command,
+                env={**os.environ, **(settings or {})},
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            return float(run.stdout)
 
         return measure
 
-    def in_turn(self, measurements: dict[str, Callable[[], float]]) -> dict[str, list[float]]:
+    def in_turn(self, measurements: dict[Name, Callable[[], float]]) -> dict[Name, list[float]]:
         """Each several times, all of them in every round: whatever else the machine does, it does to all."""
-        samples: dict[str, list[float]] = {name: [] for name in measurements}
+        samples: dict[Name, list[float]] = {name: [] for name in measurements}
         for _ in range(self.size.rounds):
             for name, measure in measurements.items():
                 samples[name].append(measure())
@@ -333,10 +380,10 @@ class Bench:
 
     @contextmanager
     def watching(
-        self, task_ids: list[str], count: int, seconds: float
+        self, task_ids: list[str], count: int, seconds: float, web: WebServer | None = None
     ) -> Iterator[subprocess.Popen]:
         command = [sys.executable, "-m", "benchmarks.watchers"]
-        command += [self.ours.url.removeprefix("http://"), str(seconds), str(count)]
+        command += [(web or self.ours).url.removeprefix("http://"), str(seconds), str(count)]
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as watchers:
@@ -354,16 +401,16 @@ class Bench:
             time.sleep(max(0.0, begin + number / len(task_ids) - time.monotonic()))
             self.report(task_ids[number % len(task_ids)], f"{time.time():.6f}")
 
-    def store_finished(self) -> float:
-        """Fill Redis with copies of a task that has ended. Returns the bytes that each takes."""
+    def store_finished(self, client: Redis) -> float:
+        """Fill a Redis with copies of a task that has ended. Returns the bytes that each takes."""
         task_id = self.running_task()
         result = {"current": 7, "total": 7, "status": "Task completed!", "result": 42}
         self.backend.store_result(task_id, result, "SUCCESS")
-        documents = [self.redis.get(key + task_id) for key in ("celery-task-meta-", "longtask:")]
-        before = self.redis.info("memory")["used_memory"]
+        documents = [self.redis.get(key + task_id) for key in KEYS]
+        before = client.info("memory")["used_memory"]
         for start in range(0, self.size.stored, 1000):
-            self.redis.eval(COPY, 0, *documents, 86_400, start, min(1000, self.size.stored - start))
-        return (self.redis.info("memory")["used_memory"] - before) / self.size.stored
+            client.eval(COPY, 0, *documents, 86_400, start, min(1000, self.size.stored - start))
+        return (client.info("memory")["used_memory"] - before) / self.size.stored
 
 
 #: The keys are UUIDs as far as their length goes.
