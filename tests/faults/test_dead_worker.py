@@ -148,23 +148,24 @@ def test_a_task_ten_times_as_long_as_the_lease_runs_once(both: list[System]) -> 
 def test_a_worker_that_was_frozen_gives_up_what_another_has_taken_over(
     system: System, took: dict[str, float]
 ) -> None:
-    # Given a worker that runs one task, and has taken others in advance and for later
-    system.worker("frozen", "-c", "1", "--prefetch-multiplier", "3")
-    task_id = start_after(system, "working", 6)
+    # Given a worker that runs two tasks, one of which reports, and has taken others in advance and for later
+    system.worker("frozen", "-c", "2", "--prefetch-multiplier", "2")
+    task_id, silent = system.start("working", 6), system.start("silent", 60)
+    system.wait([task_id, silent], state="PROGRESS", attempt=1)
     held = [system.start("working", 5), system.start("working", 5, countdown=1)]
-    system.worker("heir", "-c", "4")
+    system.worker("heir", "-c", "5")
 
     # When it stands still for longer than the lease, with one more task in its socket perhaps
     system.freeze("frozen")
     # Twice the lease for RabbitMQ, which allows for two heartbeats to be missed.
-    took["frozen"] = taken_up_again(system, [task_id], 2 * LEASE + SLACK)
+    took["frozen"] = taken_up_again(system, [task_id, silent], 2 * LEASE + SLACK)
     system.wait(held, state="PROGRESS")
     system.thaw("frozen")
     took_over = time.monotonic()
 
-    # Then its copy is stopped, nothing of what it writes is seen, and the other's goes on
+    # Then its copies are stopped, nothing of what they write is seen, and the other's go on
     log = system.workers["frozen"].log
-    wait_until(lambda: "another worker" in log.read_text() or "Terminating" in log.read_text())
+    wait_until(lambda: f"Terminating tests.faults.tasks.silent[{silent}]" in log.read_text())
     took["copy stopped"] = time.monotonic() - took_over
     seen = []
     wait_until(lambda: seen.append(system.status(task_id)) or seen[-1]["finished"])

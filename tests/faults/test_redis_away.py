@@ -202,6 +202,33 @@ def test_while_redis_is_away_all_is_answered_and_tasks_go_on(
     wait_until(lambda: requests.get(f"{url}/health", timeout=5).json()["workers"] == 2)
 
 
+def test_just_after_an_outage_no_task_is_taken_from_a_worker_that_comes_back_later(
+    folder: Path,
+) -> None:
+    system = System("later", folder)
+    try:
+        # Given a worker that runs a task, and another
+        system.worker("slow")
+        task_id = system.start("working", FAULT + 2)
+        system.wait([task_id], state="PROGRESS")
+        system.worker("fast")
+
+        # When Redis was away for longer than the lease, and the first one comes back after the other
+        system.freeze("slow")
+        with frozen(system):
+            time.sleep(FAULT)
+        # In each second the fast one looks twice for what has lapsed
+        system.wait([system.start("quick")], state="SUCCESS")
+        time.sleep(1)
+        system.thaw("slow")
+
+        # Then its task is still its own
+        system.wait([task_id], state="SUCCESS", attempt=1)
+        assert system.runs(task_id) == 1
+    finally:
+        system.stop()
+
+
 def test_every_route_is_among_those_that_are_asked_while_redis_is_away(system: System) -> None:
     paths = requests.get(f"{system.web.url}/openapi.json", timeout=10).json()["paths"]
     routes = {(method, path) for path, methods in paths.items() for method in methods}
