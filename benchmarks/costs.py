@@ -36,7 +36,7 @@ class Costs(Bench):
         memory = (self.redis.info("memory")["used_memory"] - before) / count
         self.redis.delete("celery")
         print(row("a task that waits", memory=f"{number(memory)} bytes of Redis"))
-        memory = self.store_finished()
+        memory = self.store_finished(self.redis)
         print(row("a task that has ended", memory=f"{number(memory)} bytes of Redis"))
 
     def streams(self) -> None:

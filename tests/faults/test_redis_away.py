@@ -140,6 +140,7 @@ def test_while_redis_is_away_all_is_answered_and_tasks_go_on(
     browser.post(f"{url}/double", json={"number": 1}, timeout=10).raise_for_status()
     running = [system.start("working", FAULT + 2), system.start("silent", FAULT + 2)]
     system.wait(running, state="PROGRESS")
+    wait_until(lambda: all(map(system.runs, running)))  # which they note by themselves
     asked = asks(running[0])
     cannot_be_read = fault in (stopped, frozen, paused)
 
