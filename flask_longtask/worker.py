@@ -105,6 +105,8 @@ class Watch(bootsteps.StartStopStep):  # type: ignore[misc]
     def __init__(self, consumer: Any, **options: Any) -> None:
         super().__init__(consumer, **options)
         self._timer: Any = None
+        #: The runs, by task and process, that were on record as the present one.
+        self._begun: set[tuple[str, int]] = set()
 
     def start(self, consumer: Any) -> None:
         self._timer = consumer.timer.call_repeatedly(WATCH_INTERVAL, self._look, (consumer,))
@@ -121,14 +123,29 @@ class Watch(bootsteps.StartStopStep):  # type: ignore[misc]
             stored = consumer.app.backend.read([request.id for request in running])
         except RedisError:
             return  # the next look is a second away
+        self._begun &= {(request.id, request.worker_pid) for request in running}
         for request, known in zip(running, stored, strict=True):
             record = (known and known.record) or {}
+            if record.get("running") and _is_here(consumer, request, record):
+                self._begun.add((request.id, request.worker_pid))
             if record.get("cancelled") and self._is_overdue(consumer, request, record):
                 logger.warning("Terminating %s: it was cancelled", request.humaninfo())
                 request.terminate(consumer.pool)
-            elif record.get("running") and _is_elsewhere(consumer, request, record):
+            elif record.get("running") and self._is_superseded(consumer, request, record):
                 logger.warning("Terminating %s: another worker runs it", request.humaninfo())
                 request.cancel(consumer.pool, emit_retry=False)
+
+    def _is_superseded(self, consumer: Any, request: Any, record: Mapping[str, Any]) -> bool:
+        """Whether the attempt on record is a later one than the one that runs here.
+
+        One that has only just been taken over is on record as its lost worker's still.
+        """
+        if _is_here(consumer, request, record):
+            return False
+        # Only our transport for Redis counts how often a message is handed out again.
+        deliveries = request.message.headers.get("longtask_deliveries") or 0
+        handed_out_again = (record.get("deliveries") or 0) > deliveries
+        return handed_out_again or (request.id, request.worker_pid) in self._begun
 
     def _is_overdue(self, consumer: Any, request: Any, record: Mapping[str, Any]) -> bool:
         grace = timedelta(seconds=consumer.app.flask_app.config["LONGTASK_CANCEL_GRACE_SECONDS"])
@@ -195,12 +212,7 @@ def _is_stopping() -> bool:
     return any(code is not None and code is not False for code in codes)
 
 
-def _is_elsewhere(consumer: Any, request: Any, record: Mapping[str, Any]) -> bool:
-    """Whether the attempt on record is another's, and began after the one that this worker runs.
-
-    One that began before is that of a worker that was lost: ours is just about to say that it has begun.
-    """
+def _is_here(consumer: Any, request: Any, record: Mapping[str, Any]) -> bool:
+    """Whether the attempt on record is the one that this worker runs."""
     here = worker_name(consumer.hostname), request.worker_pid
-    started = datetime.fromtimestamp(request.time_start, UTC)
-    is_later = datetime.fromisoformat(record["started"]) > started
-    return is_later and (record.get("worker"), record.get("pid")) != here
+    return (record.get("worker"), record.get("pid")) == here

@@ -17,7 +17,7 @@ import requests
 from playwright.sync_api import Page, expect
 
 from flask_longtask.presence import CACHED
-from tests.faults.system import System
+from tests.faults.system import LEASE, System
 from tests.processes import free_port, wait_until
 from tests.test_browser import in_state, percent, start, tasks_of
 
@@ -146,7 +146,7 @@ def test_while_redis_is_away_all_is_answered_and_tasks_go_on(
 
     with fault(system):
         since = time.monotonic()
-        time.sleep(2 * CACHED)  # for as long /health may tell what was so before
+        time.sleep(2 * CACHED + 0.1)  # for as long /health may tell what was so before
         # Everything at the same moment, and then once more
         answers: list[tuple[Ask, requests.Response]] = []
         for _ in range(2):
@@ -228,6 +228,21 @@ def test_just_after_an_outage_no_task_is_taken_from_a_worker_that_comes_back_lat
         assert system.runs(task_id) == 1
     finally:
         system.stop()
+
+
+def test_a_worker_whose_connections_were_broken_keeps_the_task_that_it_runs(
+    system: System,
+) -> None:
+    # Given a task that runs for longer than the lease
+    task_id = system.start("working", LEASE + FAULT)
+    system.wait([task_id], state="PROGRESS")
+
+    # When every connection to Redis breaks, and can be made again at once
+    system.redis.client_kill_filter(_type="normal", skipme=True)
+
+    # Then its message is still held by the worker that runs it
+    system.wait([task_id], state="SUCCESS", attempt=1)
+    assert system.runs(task_id) == 1
 
 
 def test_every_route_is_among_those_that_are_asked_while_redis_is_away(system: System) -> None:
