@@ -135,8 +135,13 @@ def describe(
     else:
         progress, message = _stopped(record) or Progress(), state.capitalize()
     ended = state in ENDED_STATES
+    is_run = not ended and state != "PENDING"
     if not ended and record.get("running"):
-        message += _worker_lost(record, presence)
+        is_run = not _is_worker_gone(record, presence)
+        if not is_run:
+            message += " (its worker was lost, to be started again)"
+        elif record.get("lost"):
+            message += " (its worker was lost, started again)"
 
     started = _text(record.get("started"))
     task = _text(record.get("task")) or _text(meta.get("name"))
@@ -152,7 +157,7 @@ def describe(
         "submitted": _text(record.get("submitted")),
         "started": started,
         "finished": _text(record.get("ended")) or _utc(meta.get("date_done")) if ended else None,
-        "eta": None if ended or state == "PENDING" else _seconds_left(progress, started, now),
+        "eta": _seconds_left(progress, started, now) if is_run else None,
         "attempt": _count(record.get("attempt")) if record else None,
     }
 
@@ -215,11 +220,11 @@ def _waiting(record: Document, now: datetime, presence: Presence | None) -> str:
     return "Waiting to be started again" if record.get("attempt") else "Pending..."
 
 
-def _worker_lost(record: Document, presence: Presence | None) -> str:
-    """What to add to the message of a task that runs, or seems to."""
-    if presence and presence.complete and _text(record.get("worker")) not in presence.workers:
-        return " (its worker was lost, to be started again)"
-    return " (its worker was lost, started again)" if record.get("lost") else ""
+def _is_worker_gone(record: Document, presence: Presence | None) -> bool:
+    """Whether nobody runs a task that is on record as running."""
+    if presence is None or not presence.complete:
+        return False
+    return _text(record.get("worker")) not in presence.workers
 
 
 def _success(info: object, stopped: Progress | None) -> tuple[Progress, str, object]:
@@ -271,6 +276,8 @@ def _error_text(info: object) -> str:
         arguments = arguments if isinstance(arguments, list | tuple) else [arguments]
     if name == "Reject":  # Celery's own: the reason, and whether the message goes back
         return f"Rejected: {arguments[0]}" if arguments and arguments[0] else "Rejected"
+    if name == "NotRegistered":  # Celery's own, with the task's name alone
+        return f"The worker that took it knows no task {arguments[0]}"
     if len(arguments) == 1 and isinstance(arguments[0], str) and name != "KeyError":
         return arguments[0] or name
     builtin = getattr(builtins, name, None) if info.get("exc_module") == "builtins" else None

@@ -24,7 +24,7 @@ bp.register_error_handler(HTTPException, problem)
 
 
 class TokenMissing(Unauthorized):
-    """The request shows no token, or a wrong one."""
+    """The request shows no token."""
 
     description = (
         "A token is needed here. Reload the page to give it, or send it as a bearer token."
@@ -34,12 +34,18 @@ class TokenMissing(Unauthorized):
         super().__init__(www_authenticate=WWWAuthenticate("bearer", {"realm": "longtask"}))
 
 
+class TokenWrong(TokenMissing):
+    """The token that the request shows is another."""
+
+    description = "That is not the token."
+
+
 @bp.post("/session")
 def give() -> BaseResponse:
     """Take the token from a person, for as long as the browser is open."""
     token = fields().get("token")
     if not isinstance(token, str) or not _equal(token, current_app.config["LONGTASK_API_TOKEN"]):
-        raise TokenMissing
+        raise TokenWrong
     session[_SESSION_FIELD] = _proof()
     if not wants_html():
         return Response(status=204)
@@ -57,7 +63,7 @@ def check_token() -> None:
     if shown is None or shown.type != "bearer" or not shown.token:
         raise TokenMissing
     if not _equal(shown.token, current_app.config["LONGTASK_API_TOKEN"]):
-        raise TokenMissing
+        raise TokenWrong
 
 
 def init_app(app: Flask) -> None:

@@ -186,4 +186,4 @@ def _page(template: str, **values: Any) -> Response:
 
 def _json(document: Mapping[str, Any] | None, status: int = 200) -> Response:
     headers = [("Content-Type", "application/json"), ("Cache-Control", "no-store")]
-    return Response(dumps(document), status, headers)
+    return Response(dumps(document) + b"\n", status, headers)  # for those who read it in a terminal

@@ -59,6 +59,10 @@ def free_port() -> int:
             return port
 
 
+#: A port where no mail arrives: at the usual one a developer's own catcher may listen.
+NOBODY = free_port()
+
+
 class Process:
     """A program in a process group of its own, with what it prints in a log file."""
 
@@ -320,6 +324,7 @@ def environment(redis_url: str) -> dict[str, str]:
         "DOUBLE_WORK_SECONDS": "1",
         "TIMED_SECONDS": "1",
         "LONGTASK_RATE_LIMIT": "1000000 per minute",
+        "MAIL_PORT": str(NOBODY),
     }
 
 

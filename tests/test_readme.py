@@ -139,7 +139,7 @@ def test_the_task_of_your_own_works_as_it_is_written(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:
     task, route, extension = blocks("python")
-    extension = extension.replace('"redis://"', repr(redis_server.url()))
+    extension = extension.replace('"redis://127.0.0.1/1"', repr(redis_server.url()))
     parts = [
         "from celery import shared_task",
         "from flask import Flask, request",

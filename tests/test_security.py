@@ -403,6 +403,7 @@ def test_a_browser_is_asked_once(guarded: WebServer) -> None:
         form = {"token": TOKEN, "next": "/outbox?y=1"}
         wrong = session.post(f"{guarded.url}/session", data={**form, "token": "x"}, timeout=10)
         assert wrong.status_code == 401
+        assert "That is not the token." in wrong.text
         assert 'value="/outbox?y=1"' in wrong.text
         right = session.post(f"{guarded.url}/session", data=form, timeout=10, allow_redirects=False)
         assert (right.status_code, right.headers["Location"]) == (303, "/outbox?y=1")

@@ -143,6 +143,31 @@ def test_progress_is_told_as_the_task_reports_it() -> None:
     assert task["attempt"] == 1
 
 
+def test_the_time_left_of_a_task_that_nobody_runs_is_not_known() -> None:
+    meta = {"current": 7, "total": 40, "status": "Folding"}
+    record = {"started": ago(7), "attempt": 1, "running": 1, "worker": "w@h/7"}
+    dead = {**record, "worker": "w@h/6"}
+    again = {**record, "lost": 1, "attempt": 2}
+
+    at_it, lost, taken_over = (
+        told(stored("PROGRESS", meta), r, SOMEBODY) for r in (record, dead, again)
+    )
+
+    assert (at_it["status"], at_it["eta"]) == ("Folding", pytest.approx(33))
+    assert (lost["status"], lost["eta"]) == (
+        "Folding (its worker was lost, to be started again)",
+        None,
+    )
+    assert taken_over["status"] == "Folding (its worker was lost, started again)"
+    assert taken_over["eta"] == pytest.approx(33)
+
+
+def test_a_task_that_its_worker_does_not_know_says_so() -> None:
+    task = told(stored("FAILURE", raised("NotRegistered", "shop.pack", module="celery.exceptions")))
+
+    assert task["status"] == "The worker that took it knows no task shop.pack"
+
+
 def test_a_task_that_waits_for_a_retry_says_why_and_which_and_when() -> None:
     record = {**reached(3, 10), "retries": 1, "max_retries": 3, "eta": "2026-03-01T12:05:00+00:00"}
     task = told(stored("RETRY", raised("ConnectionError", "mail.example is away")), record)
