@@ -69,7 +69,9 @@ def main(names: list[str]) -> int:
         wait_until(lambda: False)
         failed = [name for name, process in processes.items() if process.poll() is not None]
         if failed and not signals:
-            say(f"{failed[0]} has ended, so everything stops.")
+            code = processes[failed[0]].returncode
+            how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+            say(f"{failed[0]} has ended {how}, so everything stops.")
     finally:
         without_redis = "redis" in processes and processes["redis"].poll() is not None
         # Celery waits for a lost Redis for minutes before it stops, and could not save a task's result.

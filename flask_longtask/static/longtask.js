@@ -521,9 +521,15 @@
       for (const message of form.querySelectorAll('.longtask-error')) message.remove();
     },
 
-    show(form, sentence, fieldName) {
+    /** An outage is over. */
+    clearPassed() {
+      for (const message of document.querySelectorAll('.longtask-error[data-passes]')) message.remove();
+    },
+
+    show(form, sentence, fieldName, passes) {
       const message = element('p', 'longtask-error', sentence);
       message.role = 'alert';
+      message.toggleAttribute('data-passes', passes);
       const field = fieldName && form.querySelector(`[name="${CSS.escape(fieldName)}"]:not([type="hidden"])`);
       if (!field) return form.append(message);
       message.id = `longtask-error-${crypto.getRandomValues(new Uint32Array(1))[0]}`;
@@ -838,7 +844,7 @@
       if (!(problem instanceof Problem)) throw problem;
       const before = started ? `${started} of ${count} were started. ` : '';
       const unsure = problem.status === 0 ? ' It is not known whether the task was started: look below once the server is back.' : '';
-      formErrors.show(form, before + problem.message + unsure, problem.field);
+      formErrors.show(form, before + problem.message + unsure, problem.field, problem.status === 503);
       this.#call('onStartFailed', problem, form);
       if (problem.status !== 0) return;
       this.#restored = false; // the server may have taken it after all, and will list it
@@ -1001,6 +1007,7 @@
         this.#away = false;
         this.#stale = false;
         this.#banners.back();
+        formErrors.clearPassed();
         this.announce('The server is back.');
         this.#call('onOnline');
       }

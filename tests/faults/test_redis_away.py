@@ -274,6 +274,10 @@ def test_while_redis_is_away_the_page_says_so_keeps_its_bars_and_goes_on_by_itse
         expect(page.get_by_text("lost")).to_have_count(0)
         before = percent(task)
         assert before > 0
+        # And a start is refused at its form
+        refused = page.locator("form .longtask-error")
+        page.get_by_role("button", name="Start", exact=True).click()
+        expect(refused).to_have_count(1)
 
     # When it is back, then the page goes on by itself, the task having gone on all along
     since = time.monotonic()
@@ -283,6 +287,7 @@ def test_while_redis_is_away_the_page_says_so_keeps_its_bars_and_goes_on_by_itse
         arg=before,
     )
     took["went on"] = time.monotonic() - since
+    expect(refused).to_have_count(0)
     expect(in_state(page, "Running")).to_have_count(1)
     page.get_by_role("button", name="Cancel").click()
     expect(in_state(page, "Cancelled")).to_have_count(1)
