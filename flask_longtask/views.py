@@ -1,7 +1,7 @@
 """The HTTP side of the pattern: telling about tasks, cancelling them, and the answer to a started one."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from celery.result import AsyncResult
@@ -31,6 +31,8 @@ _HEX = "[0-9a-fA-F]"
 # Written out: half the time of a group that repeats, and letters of either case by a flag.
 _UUID = re.compile(f"{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}}")
 
+Headers = Sequence[tuple[str, str]]
+
 bp = Blueprint(
     "longtask",
     __name__,
@@ -58,10 +60,8 @@ def accepted(result: AsyncResult) -> BaseResponse:
     location = url_for("longtask.status", task_id=task_id, _external=True)
     if wants_html():
         return redirect(location, 303)
-    response = _json(task, status=202)
-    response.headers["Location"] = location
-    response.headers["Retry-After"] = str(POLL_SECONDS)
-    return response
+    headers = [("Location", location), ("Retry-After", str(POLL_SECONDS))]
+    return _json(task, headers, status=202)
 
 
 @bp.get("/status/<task_id>")
@@ -75,16 +75,14 @@ def status(task_id: str) -> Response:
     waited = prefer.wait_for_end(task_id, task)
     if waited is not None:
         task = find_task(task_id)
-    if kind == "text/html":
-        response = _page("longtask/status.html", running=_runs(task), task=plain(task))
-    else:
-        response = _json(task)
-    response.headers["Vary"] = "Accept"
+    headers = [("Vary", "Accept")]
     if _runs(task):
-        response.headers["Retry-After"] = str(POLL_SECONDS)
+        headers.append(("Retry-After", str(POLL_SECONDS)))
     if waited is not None:
-        response.headers["Preference-Applied"] = f"wait={waited}"
-    return response
+        headers.append(("Preference-Applied", f"wait={waited}"))
+    if kind == "text/html":
+        return _page("longtask/status.html", headers, running=_runs(task), task=plain(task))
+    return _json(task, headers)
 
 
 @bp.delete("/status/<task_id>")
@@ -117,9 +115,7 @@ def statuses() -> Response:
         raise BadField("id", "must be the UUID of a task.")
     if prefers("application/json", stream.MIMETYPE) == stream.MIMETYPE:
         return stream.stream(_backend().describe([task_id.lower() for task_id in task_ids]))
-    response = _json({"tasks": _backend().describe(task_ids)})
-    response.headers["Vary"] = "Accept"
-    return response
+    return _json({"tasks": _backend().describe(task_ids)}, [("Vary", "Accept")])
 
 
 @bp.get("/tasks")
@@ -127,13 +123,11 @@ def tasks() -> Response:
     """What this browser has started, newest first, without what has expired; for a browser as a page."""
     known = _backend().describe(history.started_here(_backend()))
     started = [task for task in known.values() if task]
+    headers = [("Vary", "Accept")]
     if wants_html():
-        running = any(map(_runs, started))
-        response = _page("longtask/tasks.html", running=running, tasks=[*map(plain, started)])
-    else:
-        response = _json({"tasks": started})
-    response.vary.add("Accept")
-    return response
+        running, shown = any(map(_runs, started)), [*map(plain, started)]
+        return _page("longtask/tasks.html", headers, running=running, tasks=shown)
+    return _json({"tasks": started}, headers)
 
 
 @bp.get("/health")
@@ -155,9 +149,8 @@ def health() -> Response:
 
 def _unhealthy(redis: str, reason: object) -> Response:
     current_app.logger.warning("Not healthy: %s", reason)
-    response = _json({"redis": redis, "workers": None, "waiting": None}, status=503)
-    response.headers["Retry-After"] = str(RETRY_AFTER)
-    return response
+    document = {"redis": redis, "workers": None, "waiting": None}
+    return _json(document, [("Retry-After", str(RETRY_AFTER))], status=503)
 
 
 def _backend() -> RedisBackend:
@@ -178,12 +171,12 @@ def _runs(task: Mapping[str, Any]) -> bool:
     return task["state"] not in ENDED_STATES
 
 
-def _page(template: str, **values: Any) -> Response:
-    response = Response(render_template(template, poll_seconds=POLL_SECONDS, **values))
-    response.headers["Cache-Control"] = "no-store"
-    return response
+def _page(template: str, headers: Headers = (), **values: Any) -> Response:
+    page = render_template(template, poll_seconds=POLL_SECONDS, **values)
+    return Response(page, headers=[("Cache-Control", "no-store"), *headers])
 
 
-def _json(document: Mapping[str, Any] | None, status: int = 200) -> Response:
-    headers = [("Content-Type", "application/json"), ("Cache-Control", "no-store")]
-    return Response(dumps(document) + b"\n", status, headers)  # for those who read it in a terminal
+def _json(document: Mapping[str, Any] | None, headers: Headers = (), status: int = 200) -> Response:
+    text = dumps(document) + b"\n"  # for those who read it in a terminal
+    headers = [("Content-Type", "application/json"), ("Cache-Control", "no-store"), *headers]
+    return Response(text, status, headers)
