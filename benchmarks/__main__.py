@@ -267,7 +267,8 @@ class Bench:
         watched = WebServer("watched", self.folder, self.redis_server.url(), **self.settings)
         try:
             before = memory_of(watched)
-            with self.watching(task_ids, size.held, 1, watched):
+            with self.watching(task_ids, size.held, size.stream_seconds / 2, watched):
+                time.sleep(size.stream_seconds / 4)  # what it takes to connect them all is freed
                 memory = memory_of(watched)
         finally:
             watched.stop()
