@@ -193,9 +193,8 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
                 meta = loads(payload)
             else:  # compressed, or with a date or another of kombu's own types inside
                 meta = plain(self.decode(payload))
-        except (
-            Exception
-        ):  # the decoders' errors share no base class, and the client is owed an answer
+        # The decoders' errors share no base class, and the client is owed an answer.
+        except Exception:
             meta = None
         readable = isinstance(meta, dict) and isinstance(meta.get("status"), str)
         return meta if readable else {"status": UNREADABLE}

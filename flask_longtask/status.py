@@ -51,9 +51,8 @@ class Progress(NamedTuple):
     @classmethod
     def of(cls, meta: object) -> "Progress":
         """Make sense of whatever a task gave to `update_state` as its meta."""
-        if not isinstance(
-            meta, dict
-        ):  # as it is in most cases, and the others take longer to find out
+        # A dict in most cases, and the others take longer to find out.
+        if not isinstance(meta, dict):
             if isinstance(meta, str):
                 return cls(message=meta)
             if not isinstance(meta, Mapping):
@@ -276,7 +275,7 @@ def _error_text(info: object) -> str:
         arguments = arguments if isinstance(arguments, list | tuple) else [arguments]
     if name == "Reject":  # Celery's own: the reason, and whether the message goes back
         return f"Rejected: {arguments[0]}" if arguments and arguments[0] else "Rejected"
-    if name == "NotRegistered":  # Celery's own, with the task's name alone
+    if name == "NotRegistered" and arguments:  # Celery's own, with the task's name alone
         return f"The worker that took it knows no task {arguments[0]}"
     if len(arguments) == 1 and isinstance(arguments[0], str) and name != "KeyError":
         return arguments[0] or name

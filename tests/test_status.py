@@ -166,6 +166,7 @@ def test_a_task_that_its_worker_does_not_know_says_so() -> None:
     task = told(stored("FAILURE", raised("NotRegistered", "shop.pack", module="celery.exceptions")))
 
     assert task["status"] == "The worker that took it knows no task shop.pack"
+    assert told(stored("FAILURE", raised("NotRegistered")))["status"] == "NotRegistered"
 
 
 def test_a_task_that_waits_for_a_retry_says_why_and_which_and_when() -> None:
