@@ -13,7 +13,7 @@ from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, Se
 from itsdangerous import URLSafeTimedSerializer
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from flask_longtask import nanobar
+from flask_longtask.page import nanobar
 
 
 class SessionInterface(SecureCookieSessionInterface):
