@@ -17,7 +17,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from werkzeug.exceptions import ServiceUnavailable
 
 from flask_longtask import problem
-from flask_longtask.problems import RETRY_AFTER
+from flask_longtask.web.problems import RETRY_AFTER
 
 #: Milliseconds for which SQLite waits while another process writes.
 BUSY_TIMEOUT = 15_000

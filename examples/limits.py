@@ -52,7 +52,7 @@ mail_limit = limiter.shared_limit(
 
 def init_app(app: Flask) -> None:
     # The connections of the extension, since they fail fast: Redis away is a 503 here as everywhere.
-    pool = app.extensions["celery"].backend.web_client.connection_pool
+    pool = app.extensions["celery"].backend.store.client.connection_pool
     # Flask-Limiter's own hooks look at every request and double what Flask itself does for a poll. What is
     # limited here are starts, so the hooks get an app of their own that nobody asks anything.
     unasked = Flask(__name__)

@@ -77,7 +77,7 @@ def clean_up(keep: timedelta) -> None:
 
 
 def _client() -> Redis:
-    client: Redis = current_app.extensions["celery"].backend.web_client
+    client: Redis = current_app.extensions["celery"].backend.store.client
     return client
 
 

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from examples.csv_records import LONGEST_RECORD, MOST_COLUMNS, NotCSV, Record, Records, read_header
+from examples.imports.csv_records import (
+    LONGEST_RECORD,
+    MOST_COLUMNS,
+    NotCSV,
+    Record,
+    Records,
+    read_header,
+)
 
 
 def read(data: bytes, piece: int = LONGEST_RECORD) -> list[Record]:

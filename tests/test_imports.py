@@ -3,7 +3,7 @@
 import io
 import uuid
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,14 @@ from kombu.exceptions import OperationalError
 from sqlalchemy import func, select
 from sqlalchemy.orm.exc import StaleDataError
 
-from examples import imports
-from examples.csv_records import Record
 from examples.database import db
-from examples.imports import Import, Piece, Refused, Row
+from examples.imports import clean_up
+from examples.imports.batches import store
+from examples.imports.csv_records import Record
+from examples.imports.models import Import, Piece, Refused, Row
+from examples.imports.removal import remove
+from examples.imports.snapshot import SHOWN_ROWS
+from examples.imports.task import import_csv
 from tests.processes import RedisServer, WebServer, Worker, wait_until
 
 LARGE = 200_000
@@ -234,7 +238,7 @@ def test_a_file_whose_task_cannot_be_queued_is_not_kept(
     def refuse(*args: Any, **options: Any) -> None:
         raise OperationalError("no broker")
 
-    monkeypatch.setattr(imports.import_csv, "apply_async", refuse)
+    monkeypatch.setattr(import_csv, "apply_async", refuse)
     assert send(client, b"a,b\n1,2\n").status_code == 503
     assert count(Import) == count(Piece) == 0
 
@@ -268,7 +272,7 @@ def test_a_large_file_takes_no_more_memory_than_a_small_one(
     task = wait_for_end(web, task_id)
     assert task["status"] == f"{LARGE:,} rows, 0 refused"
     document = requests.get(f"{web.url}/imports/{task_id}", timeout=5).json()
-    assert (document["rows"], len(document["first_rows"])) == (LARGE, imports.SHOWN_ROWS)
+    assert (document["rows"], len(document["first_rows"])) == (LARGE, SHOWN_ROWS)
 
     # Then neither has needed more memory for it
     after = {process: peak_memory(process) for process in own}
@@ -367,7 +371,7 @@ def new_job(**fields: Any) -> Import:
         task_id=str(uuid.uuid4()),
         name="x",
         size=9,
-        submitted=imports._now(),
+        submitted=datetime.now(UTC),
         columns=["a"],
         empty=[0],
     )
@@ -386,16 +390,20 @@ def test_a_worker_that_was_thought_dead_can_write_no_more(app: Any) -> None:
         other.attempt = 2
         db.session.commit()
     with pytest.raises(StaleDataError):
-        imports._store(job, [Record(2, ["x"], "", "", 4, 2)])
+        store(job, [Record(2, ["x"], "", "", 4, 2)])
     db.session.rollback()
     assert count(Row) == 0
-    imports._remove(job.id, 1)  # nor can it remove what is the other's now
+    remove(job.id, 1)  # nor can it remove what is the other's now
     assert count(Import) == 1
 
 
+def test_messages_queued_before_the_module_was_moved_find_their_task() -> None:
+    assert import_csv.name == "examples.imports.import_csv"
+
+
 def test_a_finished_import_that_is_run_again_is_left_as_it_is() -> None:
-    job = new_job(finished=imports._now(), rows=3, read=9)
-    result = imports.import_csv(job.id, "/imports/x")
+    job = new_job(finished=datetime.now(UTC), rows=3, read=9)
+    result = import_csv(job.id, "/imports/x")
     assert result == {
         "current": 9,
         "total": 9,
@@ -416,10 +424,10 @@ def test_cleaning_up_removes_what_is_old_and_what_was_left_behind(
     left = new_job(task_id=failed)
     db.session.add(Refused(import_id=left.id, line=2, reason="x", text="x"))
     waiting = new_job()  # of which Redis knows nothing: it is about to be published
-    old = new_job(submitted=imports._now() - timedelta(days=8), finished=imports._now())
+    old = new_job(submitted=datetime.now(UTC) - timedelta(days=8), finished=datetime.now(UTC))
     db.session.commit()
 
-    imports.clean_up(timedelta(days=7))
+    clean_up(timedelta(days=7))
 
     kept = set(db.session.scalars(select(Import.task_id)))
     assert kept == {task_id, waiting.task_id}

@@ -1,0 +1,72 @@
+"""The tables of an import. The modules beside this one read and write them."""
+
+from datetime import datetime
+
+from sqlalchemy import JSON, ForeignKey, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from examples.database import Model
+
+
+class Import(Model):
+    """One uploaded file: how far it has been read, and what was in it so far."""
+
+    __tablename__ = "imports"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    task_id: Mapped[str] = mapped_column(String(36), unique=True)
+    name: Mapped[str] = mapped_column(String(200))
+    size: Mapped[int]
+    submitted: Mapped[datetime]
+    finished: Mapped[datetime | None]
+
+    # What the header says, once it has been read.
+    delimiter: Mapped[str | None] = mapped_column(String(1))
+    columns: Mapped[list[str]] = mapped_column(JSON, default=list)
+
+    # As of the last batch. The numbers of empty values stand in the order of the columns.
+    read: Mapped[int] = mapped_column(default=0)
+    lines: Mapped[int] = mapped_column(default=0)
+    rows: Mapped[int] = mapped_column(default=0)
+    refused: Mapped[int] = mapped_column(default=0)
+    empty: Mapped[list[int]] = mapped_column(JSON, default=list)
+
+    # How often a worker has taken it up. A worker that was thought dead and is not cannot write any more:
+    # every UPDATE is made for the attempt that was read, and raises StaleDataError when there is a newer one.
+    attempt: Mapped[int] = mapped_column(default=0)
+    __mapper_args__ = {"version_id_col": attempt, "version_id_generator": False}  # noqa: RUF012
+
+
+def _import_id() -> Mapped[int]:
+    return mapped_column(ForeignKey("imports.id", ondelete="CASCADE"), primary_key=True)
+
+
+class Piece(Model):
+    """A part of an uploaded file, kept until all of the file has been read."""
+
+    __tablename__ = "import_pieces"
+
+    import_id: Mapped[int] = _import_id()
+    number: Mapped[int] = mapped_column(primary_key=True)
+    data: Mapped[bytes]
+
+
+class Row(Model):
+    """A row of a file, under the number of the line it begins in."""
+
+    __tablename__ = "import_rows"
+
+    import_id: Mapped[int] = _import_id()
+    line: Mapped[int] = mapped_column(primary_key=True)
+    values: Mapped[list[str]] = mapped_column(JSON)
+
+
+class Refused(Model):
+    """What could not be read as a row."""
+
+    __tablename__ = "import_refused"
+
+    import_id: Mapped[int] = _import_id()
+    line: Mapped[int] = mapped_column(primary_key=True)
+    reason: Mapped[str]
+    text: Mapped[str]

@@ -1,0 +1,57 @@
+"""The document put together for an app, and its route. What it says comes from the modules beside this one."""
+
+import json
+import re
+from typing import Any
+
+from flask import Blueprint, Flask, Response, current_app, request
+
+from flask_longtask.web.openapi.components import COMPONENTS
+from flask_longtask.web.openapi.own_operations import OPERATIONS
+from flask_longtask.web.openapi.parts import Schema, problems
+
+bp = Blueprint("longtask_openapi", __name__)
+
+
+@bp.get("/openapi.json")
+def openapi() -> Response:
+    document = {**describe(current_app), "servers": [{"url": request.script_root or "/"}]}
+    return Response(json.dumps(document), mimetype="application/json")
+
+
+def describe(app: Flask) -> dict[str, Any]:
+    """The document for all routes of an app that something is said about."""
+    paths: dict[str, Any] = {}
+    for rule in app.url_map.iter_rules():
+        operation = OPERATIONS.get(rule.endpoint) or getattr(
+            app.view_functions[rule.endpoint], "openapi", None
+        )
+        if operation is None:
+            continue
+        path = re.sub(r"<(?:[^:<>]+:)?(\w+)>", r"{\1}", rule.rule)
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
+            operations = paths.setdefault(path, {})
+            operations[method.lower()] = _complete(app, rule.endpoint, method, operation)
+    document: dict[str, Any] = {
+        "openapi": "3.1.0",
+        "info": {"title": "Longtask", "version": "1"},
+        "paths": dict(sorted(paths.items())),
+        "components": dict(COMPONENTS),
+    }
+    if app.config["LONGTASK_API_TOKEN"]:
+        document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        document["security"] = [{"token": []}]
+    return document
+
+
+def _complete(app: Flask, endpoint: str, method: str, operation: Schema) -> dict[str, Any]:
+    """An operation with the answers that any of its kind may get."""
+    codes = [] if method == "GET" else [403]
+    if app.config["LONGTASK_API_TOKEN"] and operation.get("security") != []:
+        codes.append(401)
+    responses = {**problems(*codes), **operation["responses"]}
+    return {"operationId": endpoint, **operation, "responses": dict(sorted(responses.items()))}
+
+
+def init_app(app: Flask) -> None:
+    app.register_blueprint(bp)

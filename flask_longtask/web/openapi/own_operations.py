@@ -1,0 +1,131 @@
+"""The operations of the extension's own routes, by endpoint. The routes are where their views are."""
+
+from typing import Any
+
+from flask_longtask.web.openapi.components import ID
+from flask_longtask.web.openapi.parts import (
+    BODIES,
+    HTML,
+    STREAM,
+    as_json,
+    complete_object,
+    header,
+    parameter,
+    problems,
+    schema,
+    see_other,
+)
+
+_TASK_OR_NULL_BY_ID = {
+    "type": "object",
+    "additionalProperties": {"anyOf": [schema("Task"), {"type": "null"}]},
+}
+
+_TOKEN = {
+    "type": "object",
+    "required": ["token"],
+    "properties": {"token": {"type": "string"}, "next": {"type": "string"}},
+}
+
+OPERATIONS: dict[str, Any] = {
+    "longtask.status": {
+        "summary": "How far a task is",
+        "parameters": [parameter("task_id"), parameter("prefer")],
+        "responses": {
+            "200": {
+                "description": "The task; as a stream, its changes until it ends.",
+                "headers": {"Retry-After": header("seconds_until_it_ends")},
+                "content": {**as_json(schema("Task")), **HTML, **STREAM},
+            },
+            **problems(404, 503),
+        },
+    },
+    "longtask.cancel": {
+        "summary": "Cancel a task",
+        "parameters": [parameter("task_id")],
+        "responses": {
+            "200": {"description": "It is cancelled.", "content": as_json(schema("Task"))},
+            **problems(404, 409, 503),
+        },
+    },
+    "longtask.cancel_by_form": {
+        "summary": "Cancel a task, for a form",
+        "parameters": [parameter("task_id")],
+        "responses": {
+            "303": see_other("It has ended, by this or by itself just before: see its page."),
+            **problems(400, 404, 503),
+        },
+    },
+    "longtask.statuses": {
+        "summary": "How far many tasks are",
+        "parameters": [
+            {
+                "name": "id",
+                "in": "query",
+                "required": True,
+                "schema": {
+                    "type": "array",
+                    "minItems": 1,
+                    "maxItems": 100,
+                    "items": ID,
+                },
+            }
+        ],
+        "responses": {
+            "200": {
+                "description": "Each by its id, null for one that does not exist.",
+                "content": {
+                    **as_json(complete_object({"tasks": _TASK_OR_NULL_BY_ID})),
+                    **STREAM,
+                },
+            },
+            **problems(400, 414, 503),
+        },
+    },
+    "longtask.tasks": {
+        "summary": "What this browser has started, newest first",
+        "responses": {
+            "200": {
+                "description": "The tasks that are still known.",
+                "content": {
+                    **as_json(
+                        complete_object({"tasks": {"type": "array", "items": schema("Task")}})
+                    ),
+                    **HTML,
+                },
+            },
+            **problems(503),
+        },
+    },
+    "longtask.health": {
+        "summary": "Whether tasks can be taken in and run",
+        "security": [],
+        "responses": {
+            "200": {"description": "They can be.", "content": as_json(schema("Health"))},
+            "503": {
+                "description": "Redis or the broker is away.",
+                "headers": {"Retry-After": header("seconds")},
+                "content": as_json(schema("Health")),
+            },
+        },
+    },
+    "longtask_token.give": {
+        "summary": "Give the token once, for all requests of this browser",
+        "security": [],
+        "requestBody": {
+            "required": True,
+            "content": {media_type: {"schema": _TOKEN} for media_type in BODIES},
+        },
+        "responses": {
+            "204": {"description": "It is the right one; the answer's cookie says so from now on."},
+            "303": see_other("The same for a browser that sends a plain form."),
+            **problems(400, 401, 413, 415, 429, 503),
+        },
+    },
+    "longtask_openapi.openapi": {
+        "summary": "This document",
+        "responses": {
+            "200": {"description": "OpenAPI 3.1.", "content": as_json({"type": "object"})}
+        },
+    },
+}
