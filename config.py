@@ -116,7 +116,7 @@ LONGTASK_CANCEL_GRACE_SECONDS = _integer("LONGTASK_CANCEL_GRACE_SECONDS", 5, 0, 
 # there may be more of them than processors.
 WORKER_CONCURRENCY = _integer("WORKER_CONCURRENCY", 6, 1, 1000)
 
-# Seconds for which a task is known after its last change.
+# Seconds for which a task is known after it has ended.
 LONGTASK_RESULT_EXPIRES = _integer("LONGTASK_RESULT_EXPIRES", 86_400, 1, 10 * 365 * 86_400)
 
 # Web server processes. Each serves many requests at once.

@@ -12,21 +12,22 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from celery.app.task import Context
 from redis import Redis
 
 from benchmarks.load import WRK, requests_a_second
-from flask_longtask.backend import worker_name
+from flask_longtask.celery import attempt
+from flask_longtask.store import Run
 from tests.processes import Process, RedisServer, WebServer, environment, free_port
 
 MESSAGE = "Sorting the loose pages"
 
 #: What Redis holds about a task is under these and its id.
-KEYS = ("celery-task-meta-", "longtask:")
+KEYS = ("celery-task-meta-", "longtask:task:")
 
 Name = TypeVar("Name")
 
@@ -96,8 +97,9 @@ class Bench:
         self.backend = celery.backend
         self.task_name = long_task.name
         # The worker of the running tasks: it is there all the time.
-        presence = {worker_name(Request.hostname): time.time() + 86_400}
-        self.redis.zadd("longtask:workers", presence)
+        self.redis.zadd("longtask:workers", {attempt.WORKER_ID: time.time() + 86_400})
+        info = json.dumps({"name": "benchmarks", "queues": ["celery"]})
+        self.redis.hset("longtask:worker-info", attempt.WORKER_ID, info)
 
     @cached_property
     def others(self) -> Other:
@@ -116,14 +118,10 @@ class Bench:
     def running_task(self) -> str:
         """A task that a worker has taken up and that has reported; both ways see it."""
         task_id = str(uuid.uuid4())
-        record = {
-            "task": self.task_name,
-            "queue": "celery",
-            "submitted": datetime.now(UTC).isoformat(),
-        }
-        self.backend.register(task_id, record, {}, 0)
-        request = Request(self.task_name)
-        self.backend.store_result(task_id, None, "STARTED", request=request)
+        this = Run(self.task_name, attempt.WORKER_ID, 1, nonce=task_id, queue="celery")
+        change = self.backend.start(task_id, this)
+        request = Context(id=task_id)
+        attempt.remember(request, this._replace(attempt=change.attempt, started=change.now))
         self.report(task_id, MESSAGE, request)
         document = self.redis.get(f"celery-task-meta-{task_id}")
         Redis.from_url(self.settings["OTHERS_REDIS_URL"]).set(
@@ -131,7 +129,7 @@ class Bench:
         )
         return task_id
 
-    def report(self, task_id: str, message: str, request: "Request | None" = None) -> None:
+    def report(self, task_id: str, message: str, request: Context | None = None) -> None:
         meta = {"current": 3, "total": 7, "status": message}
         self.backend.store_result(task_id, meta, "PROGRESS", request=request)
 
@@ -214,7 +212,7 @@ class Bench:
                 [1 / s for s in samples[name]],
                 f"{ratio(samples['loop'], samples[name]):.2f}",
             )
-        self.redis.delete("celery")
+        self.redis.delete("celery", "longtask:waiting:celery")
 
     def reports(self) -> None:
         samples = self.in_turn(
@@ -292,6 +290,9 @@ class Bench:
                 for key in [key + task_id for key in KEYS for task_id in task_ids]:
                     client.set(key, self.redis.get(key))
                 client.zadd("longtask:workers", dict(self.redis.zscan_iter("longtask:workers")))
+                client.hset(
+                    "longtask:worker-info", mapping=self.redis.hgetall("longtask:worker-info")
+                )
                 size = self.store_finished(client)
             self.add(
                 f"Redis for each of {self.size.stored:,} finished tasks",
@@ -419,19 +420,9 @@ COPY = """
 for i = ARGV[4], ARGV[4] + ARGV[5] - 1 do
     local id = string.format('%08d-0000-4000-8000-000000000000', i)
     redis.call('SET', 'celery-task-meta-' .. id, ARGV[1], 'EX', ARGV[3])
-    redis.call('SET', 'longtask:' .. id, ARGV[2], 'EX', ARGV[3])
+    redis.call('SET', 'longtask:task:' .. id, ARGV[2], 'EX', ARGV[3])
 end
 """
-
-
-class Request:
-    """As much of Celery's request as the store looks at."""
-
-    hostname = "benchmarks"
-
-    def __init__(self, task: str) -> None:
-        self.task = task
-        self.attempt = None
 
 
 def answers(url: str) -> bool:

@@ -55,7 +55,7 @@ def track(count):
     """The same with `track`, reporting to Redis ten times a second."""
     task = _ours()
     task.push_request(id=str(uuid.uuid4()), task=task.name, hostname="benchmarks")
-    task.backend.store_result(task.request.id, None, "STARTED", request=task.request)
+    task.before_start(task.request.id, (), {})
     seconds = loop(task.track(range(count), "Counting"))
     task._stop_tracking(report=False)
     return seconds / count

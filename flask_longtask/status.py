@@ -1,22 +1,21 @@
 """What a client is told about a task: a pure function over what Redis holds. No I/O lives here.
 
-Two documents come in, either of which may be missing: `meta`, which Celery stored
-(`celery-task-meta-<id>`), and `record`, which `backend.py` keeps beside it. One comes out: the status
-object of the HTTP contract. No stored value makes `describe` raise: both documents may have been
-written by another program, an older version, or a task that reports nonsense.
+Two documents come in, either of which may be empty: `meta`, which Celery stored (`celery-task-meta-<id>`), and
+`record`, which the store keeps beside it. One comes out: the status object of the HTTP contract. No stored value makes
+`describe` raise: both documents may have been written by another program, an older version, or a task that reports
+nonsense.
 """
 
 import builtins
 import contextlib
 import json
 import math
-from bisect import bisect_left
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from flask_longtask.json_text import dumps
-from flask_longtask.presence import Presence
 
 #: The state of a task whose stored document is not what Celery writes.
 UNREADABLE = "UNREADABLE"
@@ -31,7 +30,23 @@ _TAKEN_UP = frozenset({"STARTED", "RECEIVED"})
 #: States whose meta is the task's own report of how far it is: all but these.
 NOT_REPORTED = ENDED_STATES | _TAKEN_UP | {"PENDING", "RETRY"}
 
+#: Characters that a status may have.
+LONGEST_MESSAGE = 1000
+
 Document = Mapping[str, Any]
+
+
+class Surroundings(NamedTuple):
+    """What an open task's status depends on besides itself."""
+
+    #: Seconds since 1970, by Redis's clock.
+    now: float
+    #: The living workers; None while it is not known whether others live, too.
+    workers: frozenset[str] | None = None
+    #: The queues that they serve.
+    served: frozenset[str] = frozenset()
+    #: How many tasks come before this one in its queue; None if it does not wait in one.
+    ahead: int | None = None
 
 
 class Progress(NamedTuple):
@@ -88,21 +103,26 @@ class Progress(NamedTuple):
         return cls.of({"current": current, "total": total, "status": message})
 
 
-def describe(
-    task_id: str,
-    meta: Document | None,
-    record: Document | None,
-    now: datetime,
-    presence: Presence | None = None,
-) -> dict[str, Any]:
-    """The status object of a task that exists, that is, of which `meta` or `record` is given.
+def is_open(meta: Document, record: Document) -> bool:
+    """Whether the task may still change."""
+    return meta.get("status") not in ENDED_STATES and not record.get("ended")
 
-    `now` is an aware datetime: the seconds left and whether a task is still scheduled depend on it.
-    `presence` tells who is there to run tasks; it matters only to a task that has not ended.
+
+def waits_in(meta: Document, record: Document) -> str | None:
+    """The queue in which the task waits to be taken up; None if it does not."""
+    if _is_running(record) or not is_open(meta, record):
+        return None
+    return _text(record.get("queue"))
+
+
+def describe(
+    task_id: str, meta: Document, record: Document, around: Surroundings | None = None
+) -> dict[str, Any]:
+    """The status object of a task that exists, that is, of which `meta` or `record` is not empty.
+
+    `around` matters only to a task that has not ended.
     """
-    meta, record = meta or {}, record or {}
-    state = meta.get("status", "PENDING")
-    state = state if isinstance(state, str) and state else UNREADABLE
+    state = _state(meta, record)
     info = meta.get("result")
     progress: Progress | None
     result: object = None
@@ -112,7 +132,7 @@ def describe(
         progress = Progress.of(info)
         message = progress.message
     elif state == "PENDING":
-        progress, message = Progress.of(info), _waiting(record, now, presence)
+        progress, message = Progress.of(info), _waiting(record, around)
     elif state in _TAKEN_UP:
         state, progress, message = "PROGRESS", Progress(), "Started"
     elif state == "SUCCESS":
@@ -121,11 +141,11 @@ def describe(
     elif state == "RETRY":
         progress, message = _stopped(record) or Progress(), _retry(info, record)
     elif state == "FAILURE":
-        progress, message = _stopped(record) or _reported_by_hand(info), _error_text(info)
+        progress, message = _stopped(record) or _reported_by_hand(info), _failure(info, record)
         if progress is None:
             progress, percent = Progress(1, 1), 0  # 1/1 as in the tutorial, but never a full bar
     elif state == "REVOKED":
-        progress, message = _stopped(record) or Progress(), _revoked(info)
+        progress, message = _stopped(record) or Progress(), _revoked(info, record)
     elif state == UNREADABLE:
         progress, message = (
             _stopped(record) or Progress(),
@@ -135,28 +155,28 @@ def describe(
         progress, message = _stopped(record) or Progress(), state.capitalize()
     ended = state in ENDED_STATES
     is_run = not ended and state != "PENDING"
-    if not ended and record.get("running"):
-        is_run = not _is_worker_gone(record, presence)
+    started = _time(record.get("started"))
+    if not ended and _is_running(record):
+        is_run = not _is_worker_gone(record, around)
         if not is_run:
             message += " (its worker was lost, to be started again)"
         elif record.get("lost"):
             message += " (its worker was lost, started again)"
-
-    started = _text(record.get("started"))
+        message += _over_time(record, started, around)
     task = _text(record.get("task")) or _text(meta.get("name"))
     return {
         "state": state,
         "current": progress.current,
         "total": progress.total,
-        "status": message,
+        "status": message[:LONGEST_MESSAGE],
         "result": result,
         "task_id": task_id,
         "task": task and task.rpartition(".")[2],
         "percent": progress.percent if percent is None else percent,
-        "submitted": _text(record.get("submitted")),
-        "started": started,
-        "finished": _text(record.get("ended")) or _utc(meta.get("date_done")) if ended else None,
-        "eta": _seconds_left(progress, started, now) if is_run else None,
+        "submitted": _utc(record.get("submitted")),
+        "started": _utc(started),
+        "finished": _utc(record.get("ended")) or _utc(meta.get("date_done")) if ended else None,
+        "eta": _seconds_left(progress, started, around) if is_run else None,
         "attempt": _count(record.get("attempt")) if record else None,
     }
 
@@ -181,49 +201,83 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _time(value: object) -> datetime | None:
-    if not isinstance(value, str):
-        return None
+def _time(value: object) -> float | None:
+    """Seconds since 1970, from a number of them or from a text as Celery stores it."""
+    if type(value) is float and math.isfinite(value):  # as everything that is written here
+        return value
     try:
-        time = datetime.fromisoformat(value)
-        if time.tzinfo is UTC:  # as everything that is written here
-            return time
-        return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+        if isinstance(value, str):
+            time = datetime.fromisoformat(value)
+            return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+        seconds = _number(value)
+        return seconds if seconds is None else float(seconds)
     except (ValueError, OverflowError):  # the year 1, in a zone where it is later
         return None
 
 
 def _utc(value: object) -> str | None:
-    time = _time(value)
-    return time.isoformat() if time else None
+    seconds = _time(value)
+    return None if seconds is None else _iso_8601(seconds)
 
 
-def _clock(time: datetime) -> str:
+@lru_cache(maxsize=4096)  # a page asks for the same times again and again
+def _iso_8601(seconds: float) -> str | None:
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat()
+    except (ValueError, OverflowError, OSError):  # beyond the year 9999
+        return None
+
+
+def _clock(seconds: float) -> str:
     """A time inside a sentence: the page finds this form and shows it in the reader's own zone."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return (_utc(int(seconds)) or "later").replace("+00:00", "Z")
 
 
-def _waiting(record: Document, now: datetime, presence: Presence | None) -> str:
-    due, queue, number = _time(record.get("eta")), record.get("queue"), record.get("number")
-    if due and due > now:
+def _state(meta: Document, record: Document) -> str:
+    """Celery's state of the task, or what our record says where Celery has stored none."""
+    state = meta.get("status", "PENDING")
+    if not isinstance(state, str) or not state:
+        return UNREADABLE
+    if state == "PENDING" and record.get("ended"):
+        return "REVOKED" if record.get("cancelled") else _text(record.get("state")) or "FAILURE"
+    if state == "PENDING" and _is_running(record):
+        return "STARTED"
+    if state == "PENDING" and record.get("retries") and record.get("eta"):
+        return "RETRY"
+    return state
+
+
+def _is_running(record: Document) -> bool:
+    """Whether an attempt is on record as running. One that has sent its task once more is over."""
+    return bool(record.get("running") and not record.get("resent"))
+
+
+def _waiting(record: Document, around: Surroundings | None) -> str:
+    due, queue = _time(record.get("eta")), _text(record.get("queue"))
+    if around is None:
+        return "Pending..."
+    if due and due > around.now:
         return f"Scheduled for {_clock(due)}"
-    if presence and isinstance(queue, str) and queue in presence.started:
-        if presence.complete and queue not in presence.served:
-            return "Waiting: no worker is running"
-        ahead = 0
-        if isinstance(number, int):
-            cancelled = bisect_left(presence.cancelled.get(queue, ()), number)
-            ahead = number - presence.started[queue] - 1 - cancelled
-        if ahead > 0:
-            return f"Waiting: {ahead:,} {'task' if ahead == 1 else 'tasks'} ahead"
+    if queue and around.workers is not None and queue not in around.served:
+        return "Waiting: no worker is running"
+    if around.ahead:
+        return f"Waiting: {around.ahead:,} {'task' if around.ahead == 1 else 'tasks'} ahead"
     return "Waiting to be started again" if record.get("attempt") else "Pending..."
 
 
-def _is_worker_gone(record: Document, presence: Presence | None) -> bool:
-    """Whether nobody runs a task that is on record as running."""
-    if presence is None or not presence.complete:
+def _is_worker_gone(record: Document, around: Surroundings | None) -> bool:
+    """Whether no living worker runs a task that is on record as running."""
+    if around is None or around.workers is None:
         return False
-    return _text(record.get("worker")) not in presence.workers
+    return _text(record.get("worker")) not in around.workers
+
+
+def _over_time(record: Document, started: float | None, around: Surroundings | None) -> str:
+    """What to say of a task that is over a time limit which its worker's pool cannot keep."""
+    limit = "time_limit" in record and _number(record["time_limit"])
+    if not limit or started is None or around is None or around.now <= started + limit:
+        return ""
+    return f" (over its time limit of {limit:g} s, which cannot be kept in this pool)"
 
 
 def _success(info: object, stopped: Progress | None) -> tuple[Progress, str, object]:
@@ -251,10 +305,17 @@ def _retry(info: object, record: Document) -> str:
     return sentence
 
 
-def _revoked(info: object) -> str:
+def _revoked(info: object, record: Document) -> str:
     # Celery stores why: its own word for a task that outlived its `expires` before it was started.
-    expired = isinstance(info, Mapping) and info.get("exc_message") in ("expired", ["expired"])
-    return "Expired before it was started" if expired else "Cancelled"
+    if isinstance(info, Mapping) and info.get("exc_message") in ("expired", ["expired"]):
+        return "Expired before it was started"
+    if record.get("running") and record.get("unstoppable"):
+        return "Cancelled. It cannot be stopped in this pool and runs on until it ends."
+    return "Cancelled"
+
+
+def _failure(info: object, record: Document) -> str:
+    return "It could not be queued" if record.get("unsent") else _error_text(info)
 
 
 def _error_text(info: object) -> str:
@@ -287,10 +348,11 @@ def _error_text(info: object) -> str:
     return f"{name}: {told}" if told else name
 
 
-def _seconds_left(progress: Progress, started: str | None, now: datetime) -> float | None:
+def _seconds_left(
+    progress: Progress, started: float | None, around: Surroundings | None
+) -> float | None:
     share = progress.current / progress.total
-    since = _time(started) if share > 0 else None
-    if since is None:
+    if started is None or around is None or share <= 0:
         return None
-    left = (now - since).total_seconds() * (1 - share) / share
+    left = (around.now - started) * (1 - share) / share
     return round(left, 1) if 0 <= left < math.inf else None

@@ -5,20 +5,20 @@ from typing import Any, NoReturn, TypeVar
 
 import celery
 from billiard.exceptions import WorkerLostError
-from celery import states
 from celery.exceptions import Ignore, Reject
 from celery.result import AsyncResult
 from celery.utils import uuid
 from kombu.exceptions import OperationalError
 
-from flask_longtask import idempotency
+from flask_longtask.celery import attempt
+from flask_longtask.store import Change, Outcome
 from flask_longtask.tracker import Loop, Tracker
 
 Item = TypeVar("Item")
 
 
-#: Verdicts of store.lua after which a running task stops.
-_REFUSED = frozenset({"cancelled", "superseded"})
+#: What may come of a report after which a running task stops.
+_REFUSED = frozenset({Outcome.CANCELLED, Outcome.SUPERSEDED})
 
 
 class TaskCancelled(Ignore):  # type: ignore[misc]  # Celery has no types
@@ -42,13 +42,13 @@ class NotQueued(OperationalError):
 class Task(celery.Task):  # type: ignore[misc]
     """The base class of the app's tasks. A task written for plain Celery works on it unchanged."""
 
-    #: Without the moment at which a worker takes a task up, waiting cannot be told from running.
-    track_started = True
+    #: By it `eta` and `expires` are compared with Redis's clock.
+    Request = "flask_longtask.celery.worker.request:Request"
 
     def apply_async(self, *args: Any, **kwargs: Any) -> AsyncResult:
         """As Celery's. In a request with an `Idempotency-Key` that has come before, the earlier task's."""
         result = super().apply_async(*args, **kwargs)
-        result.id = idempotency.counts(result.id)
+        result.id = self.app.requests.counts(result.id)
         return result
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -63,18 +63,31 @@ class Task(celery.Task):  # type: ignore[misc]
             return result
 
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
-        """Whether this run may begin: what came of storing STARTED, just before, tells.
+        """Record that this attempt starts, or keep it from starting.
 
         Raises TaskCancelled, Ignore for a message that was delivered again although the task has ended,
         and WorkerLostError for a task that has lost its worker too often.
         """
-        self._stop_if_refused()
-        if self._verdict() == "ended":
+        request, backend = self.request, self.backend
+        if request.is_eager:
+            return
+        this = attempt.describe_run(self, request, self.app.broker_is_store)
+        change = backend.start(task_id, this, **self._beyond_the_pool())
+        if change.outcome is Outcome.ENDED:
             raise _NotOurs("the task has ended")
-        if self._verdict() == "exhausted":
+        if change.outcome is Outcome.EXHAUSTED:
             raise WorkerLostError(
-                f"Its worker was lost {self.request.lost} times, so it is not started again."
+                f"Its worker was lost {change.lost} times, so it is not started again."
             )
+        self._stop_if_refused(change)
+        attempt.remember(request, this._replace(attempt=change.attempt, started=change.now))
+
+    def _beyond_the_pool(self) -> dict[str, Any]:
+        """What the pool of this worker cannot do for the task, so that its bar can say so."""
+        if attempt.Pool.can_stop_tasks:
+            return {}
+        hard, _ = self.request.timelimit or (None, None)
+        return {"unstoppable": 1, "time_limit": hard or self.time_limit}
 
     def update_state(
         self, task_id: str | None = None, state: str | None = None, meta: Any = None, **kwargs: Any
@@ -84,9 +97,15 @@ class Task(celery.Task):  # type: ignore[misc]
         `meta` is best a dict of `current`, `total` and `status`, a sentence for a person.
         Raises TaskCancelled if the task has been cancelled.
         """
-        super().update_state(task_id, state, meta, **kwargs)
-        if task_id is None or task_id == self.request.id:
-            self._stop_if_refused()
+        request = self.request
+        if task_id is None:
+            task_id = request.id
+        if not hasattr(self.backend, "store_state"):  # eager tasks may have any backend
+            super().update_state(task_id, state, meta, **kwargs)
+            return
+        change = self.backend.store_state(task_id, meta, state, request=request)
+        if task_id == request.id:
+            self._stop_if_refused(change)
 
     def track(
         self, iterable: Iterable[Item], message: str = "", total: float | None = None
@@ -97,7 +116,7 @@ class Task(celery.Task):  # type: ignore[misc]
         late. `total` is the number of items of an iterable without a length; where it is unknown the
         bar shows the message alone. Raises TaskCancelled in the loop if the task has been cancelled.
         """
-        if not self.request.id:  # called as a plain function: there is nobody to report to
+        if not self.request.id:  # called as a plain function: no task exists to report to
             yield from iterable
             return
         tracker = self._tracker()
@@ -106,13 +125,15 @@ class Task(celery.Task):  # type: ignore[misc]
         loop = Loop(total, message)
         tracker.enter(loop)
         done = -1
-        for done, item in enumerate(iterable):
-            loop.current = done
-            if tracker.refused:
-                self._stop_if_refused()
-            yield item
-        loop.current = done + 1
-        tracker.leave(loop)
+        try:
+            for done, item in enumerate(iterable):
+                loop.current = done
+                if tracker.refused:
+                    self._stop_if_refused(tracker.refused)
+                yield item
+            loop.current = done + 1
+        finally:  # the loop may be left by a break
+            tracker.leave(loop)
 
     def delay_on_commit(self, *args: Any, **kwargs: Any) -> AsyncResult:
         """As `delay`, but once the transaction of Flask-SQLAlchemy's session has committed."""
@@ -160,12 +181,14 @@ class Task(celery.Task):  # type: ignore[misc]
             # The request and the backend are the task's thread's own; the tracker's must be handed them.
             backend = self.backend
 
-            def report(current: int, total: float | None, message: str) -> bool:
+            def report(current: int, total: float | None, message: str) -> Change | None:
                 if total is None:
                     current, total = 0, 1
                 meta = {"current": current, "total": total, "status": message}
-                backend.store_result(request.id, meta, "PROGRESS", request=request)
-                return bool(request.verdict not in _REFUSED)
+                change: Change | None = backend.store_state(
+                    request.id, meta, "PROGRESS", request=request
+                )
+                return change if change and change.outcome in _REFUSED else None
 
             request.tracker = Tracker(report)
         tracker: Tracker = request.tracker
@@ -176,14 +199,12 @@ class Task(celery.Task):  # type: ignore[misc]
         if tracker is not None:
             tracker.stop(report)
 
-    def _verdict(self) -> str | None:
-        """What came of the last report; None before the first."""
-        return getattr(self.request, "verdict", None)
-
-    def _stop_if_refused(self) -> None:
-        if self._verdict() == "superseded":
+    def _stop_if_refused(self, change: Change | None) -> None:
+        if change is None:
+            return
+        if change.outcome is Outcome.SUPERSEDED:
             raise _NotOurs("another worker has taken the task up")
-        if self._verdict() == "cancelled":
+        if change.outcome is Outcome.CANCELLED:
             self._stop_cancelled()
 
     def _stop_cancelled(self) -> NoReturn:
@@ -200,4 +221,4 @@ class Task(celery.Task):  # type: ignore[misc]
         if isinstance(exception, Ignore) and not getattr(request, "replaced", False):
             self.backend.store_result(request.id, None, "IGNORED", request=request)
         elif isinstance(exception, Reject) and exception.requeue:
-            self.backend.store_result(request.id, None, states.PENDING, request=request)
+            self.backend.hand_back(request.id, attempt.WORKER_ID, self.backend.patient_store)

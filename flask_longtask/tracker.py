@@ -3,13 +3,15 @@
 import logging
 import threading
 from collections.abc import Callable
+from typing import Any
 
 logger = logging.getLogger(__name__)
 
 #: Seconds between two looks: a report is never more frequent, and never later after a change.
 INTERVAL = 0.1
 
-Report = Callable[[int, float | None, str], bool]
+#: Returns what keeps the task from going on, or None.
+Report = Callable[[int, float | None, str], Any]
 
 
 class Loop:
@@ -27,13 +29,13 @@ class Loop:
 class Tracker:
     """One task's loops, seen from outside.
 
-    `report` is called with the innermost loop's position when that has changed; it says whether the task
-    may go on, and a loop stops where `refused` is set.
+    `report` is called with the innermost loop's position when that has changed. What it returns is kept in `refused`,
+    by which a loop stops.
     """
 
     def __init__(self, report: Report) -> None:
         self._loops: list[Loop] = []
-        self.refused = False
+        self.refused: Any = None
         self._report = report
         self._reported: tuple[int, float | None, str] | None = None
         self._stopping = threading.Event()
@@ -71,7 +73,7 @@ class Tracker:
         if position == self._reported:
             return
         try:
-            self.refused = not self._report(*position)
+            self.refused = self._report(*position)
             self._reported = position
         except Exception:  # a report that fails must not end the task it is about
             logger.warning("A task's progress could not be reported", exc_info=True)

@@ -75,7 +75,7 @@ def app(redis_server: RedisServer) -> Iterator[Any]:
     with app.app_context():
         app.extensions["sqlalchemy"].engine.dispose()
     celery = app.extensions["celery"]
-    celery.backend.web_client.close()
+    celery.backend.store.client.close()
     celery.backend.client.close()
     celery.backend.result_consumer.stop()
     celery.close()

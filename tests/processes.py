@@ -1,5 +1,6 @@
 """Real servers for the tests: how one is started on a free port, waited for and ended. No fixtures live here."""
 
+import json
 import os
 import random
 import select
@@ -273,7 +274,8 @@ class Worker(Process):
         self.wait_for(self.says_that_it_is_there)
 
     def says_that_it_is_there(self) -> bool:
-        return self.client.zscore("longtask:workers", f"{self.name}@tests/{self.pid}") is not None
+        infos: Any = self.client.hvals("longtask:worker-info")
+        return f"{self.name}@tests" in {json.loads(info)["name"] for info in infos}
 
     def stop(self) -> None:
         super().stop()

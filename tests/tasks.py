@@ -212,3 +212,14 @@ def knowing_the_app(self):
     from flask import current_app  # noqa: PLC0415  # beside its use: it is what is tested
 
     return current_app.name
+
+
+@shared_task(bind=True)
+def tracking_after_a_break(self):
+    """Leave one loop in the middle, go through another, and stand still."""
+    for row in self.track(range(10), "Looking for the header"):
+        if row == 4:
+            break
+    for _ in self.track(range(3), "Importing rows"):
+        pass
+    wait_for_release(self)

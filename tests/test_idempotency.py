@@ -17,11 +17,13 @@ from celery import chain, chord, group
 from flask import g
 from kombu.exceptions import OperationalError
 from redis import Redis
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from flask_longtask import accepted, idempotency, started_before
-from flask_longtask.backend import SENDING_SECONDS
+from flask_longtask import accepted, started_before
+from flask_longtask.store.claims import TURN_SECONDS
+from flask_longtask.web import idempotency
 from tests import tasks
-from tests.processes import RedisServer, WebServer, free_port
+from tests.processes import RedisServer, WebServer, free_port, wait_until
 
 QUICK = {"steps": 1, "delay": 0}
 
@@ -113,7 +115,7 @@ def test_a_cancelled_task_is_not_started_again(request_with: Any, client: Any) -
 def test_once_a_task_is_forgotten_its_key_is_free(request_with: Any, redis: Redis) -> None:
     with request_with():
         task_id = submit()
-    redis.delete(f"longtask:{task_id}")
+    redis.delete(f"longtask:task:{task_id}")
 
     with request_with(), counted(redis, 1):
         assert submit() != task_id
@@ -123,11 +125,14 @@ def test_a_key_is_kept_no_longer_than_results_are(
     app: Any, request_with: Any, redis: Redis
 ) -> None:
     with request_with():
-        submit()
+        task_id = submit()
         claim = idempotency._claim(0)
 
+    # As long as its task is open, and then as long as that
+    assert redis.ttl(f"longtask:claim:{claim.name}") == -1
+    app.extensions["celery"].backend.cancel(task_id)
     expires = app.config["CELERY"]["result_expires"]
-    assert expires - 60 < redis.ttl(f"longtask:key:{claim.name}") <= expires
+    assert expires - 60 < redis.ttl(f"longtask:claim:{claim.name}") <= expires
 
 
 # -- another request ---------------------------------------------------------------------------------
@@ -349,16 +354,37 @@ def test_who_asks_meanwhile_waits_until_the_first_has_been_answered(
     assert (earlier and earlier.id) == task_id
 
 
-def test_nobody_waits_long_for_a_web_process_that_has_died(app: Any, request_with: Any) -> None:
+def test_as_long_as_a_request_takes_the_same_one_is_refused_and_soon_after_its_process_has_died_is_not(
+    app: Any, request_with: Any
+) -> None:
+    claims = app.extensions["celery"].backend.store.claims
     with request_with(json=QUICK):
         assert started_before() is None
-        g.pop("longtask_turn")  # it does not come to its end
-    began = time.monotonic()
+        turn = g.pop("longtask_turn")
 
-    with request_with(json=QUICK):
-        assert started_before() is None
+    # Given a request that takes longer than its turn would last by itself
+    ended = time.monotonic() + 1.5 * TURN_SECONDS
+    refused = 0
+    while time.monotonic() < ended:
+        began = time.monotonic()
+        with request_with(json=QUICK), pytest.raises(idempotency.KeyBusy):
+            started_before()
+        assert time.monotonic() - began < 2  # within which everything is answered
+        refused += 1
+    assert refused > 2
 
-    assert time.monotonic() - began < SENDING_SECONDS + 1
+    # When its process dies
+    claims._turns.discard(turn)
+
+    # Then the key is free again
+    def is_free() -> bool:
+        try:
+            with request_with(json=QUICK):
+                return started_before() is None
+        except idempotency.KeyBusy:
+            return False
+
+    wait_until(is_free, TURN_SECONDS + 2)
 
 
 def test_outside_of_a_request_nothing_is_claimed(app: Any, redis: Redis) -> None:
@@ -366,7 +392,7 @@ def test_outside_of_a_request_nothing_is_claimed(app: Any, redis: Redis) -> None
     with counted(redis, 2):
         assert submit() != submit()
     with app.app_context():
-        assert idempotency.claim() is None
+        assert idempotency.FlaskRequests().claim() is None
 
 
 # -- when something goes wrong -----------------------------------------------------------------------
@@ -406,58 +432,73 @@ def interrupted(request_with: Any, monkeypatch: pytest.MonkeyPatch, at: str) -> 
 
 
 BEFORE = "kombu.messaging.Producer.publish"
-AFTER = "flask_longtask.backend.RedisBackend.confirm"
+AFTER = "flask_longtask.web.idempotency.FlaskRequests.on_accepted"
 
 
-@pytest.mark.parametrize("at", [BEFORE, AFTER], ids=["before", "after"])
-def test_a_web_process_that_died_while_publishing_leaves_no_key_without_a_task(
-    request_with: Any, monkeypatch: pytest.MonkeyPatch, redis: Redis, at: str, client: Any
+def test_a_web_process_that_died_before_the_step_leaves_nothing_behind(
+    request_with: Any, monkeypatch: pytest.MonkeyPatch, redis: Redis, client: Any
 ) -> None:
-    monkeypatch.setattr("flask_longtask.backend.SENDING_SECONDS", 0.5)
-    lost = interrupted(request_with, monkeypatch, at)
+    lost = interrupted(request_with, monkeypatch, BEFORE)
 
-    # When the client tries again
     with request_with(), counted(redis, 1):
-        began = time.monotonic()
-        task_id = submit()
-
-    # Then, as soon as it is sure that nobody is at it any more, there is a task that is published
-    assert 0.3 < time.monotonic() - began < 2
-    assert task_id != lost
-    assert client.get(f"/status/{task_id}").json["state"] == "PENDING"
+        assert submit() != lost
+    assert client.get(f"/status/{lost}").status_code == 404
 
 
-def test_the_message_of_a_request_that_died_is_not_run_beside_the_second_one(
+def test_a_web_process_that_died_after_the_step_has_started_the_task_of_the_key(
     request_with: Any, monkeypatch: pytest.MonkeyPatch, redis: Redis, worker: Any, ended: Any
 ) -> None:
-    monkeypatch.setattr("flask_longtask.backend.SENDING_SECONDS", 0.1)
+    with counted(redis, 1):
+        lost = interrupted(request_with, monkeypatch, AFTER)
 
-    # Given a message that went out, in a queue that nobody serves yet, and a process that died then
-    lost = interrupted(request_with, monkeypatch, AFTER)
-    with request_with():
-        task_id = submit()
-
-    # When both messages come to a worker
-    for _ in range(2):
-        redis.lmove(UNSERVED, "celery", "LEFT", "LEFT")
-
-    # Then the one runs, and the other does not
-    ended(task_id)
-    time.sleep(0.5)
-    assert tasks.evidence(redis, task_id) == ["ran"]
-    assert tasks.evidence(redis, lost) == []
-
-
-def test_a_task_that_a_worker_has_taken_up_counts_although_its_web_process_died(
-    request_with: Any, monkeypatch: pytest.MonkeyPatch, redis: Redis, worker: Any, ended: Any
-) -> None:
-    monkeypatch.setattr("flask_longtask.backend.SENDING_SECONDS", 0.1)
-    lost = interrupted(request_with, monkeypatch, AFTER)
-    redis.lmove(UNSERVED, "celery", "LEFT", "LEFT")
-    ended(lost)
-
+    # When the client tries again, then it is given that task, which runs once
     with request_with(), counted(redis, 0):
         assert submit() == lost
+    redis.lmove(UNSERVED, "celery", "LEFT", "LEFT")
+    ended(lost)
+    assert tasks.evidence(redis, lost) == ["ran"]
+
+
+def test_a_task_whose_answer_was_lost_is_the_task_of_the_key(
+    app: Any, request_with: Any, monkeypatch: pytest.MonkeyPatch, redis: Redis
+) -> None:
+    # Given a Redis whose answer to the step does not come
+    store = app.extensions["celery"].backend.store.tasks
+    accept = store.accept
+
+    def cut_off(*args: Any, **options: Any) -> None:
+        accept(*args, **options)
+        raise RedisTimeoutError("no answer")
+
+    with monkeypatch.context() as outage, request_with(), counted(redis, 1):
+        outage.setattr(store, "accept", cut_off)
+        with pytest.raises(OperationalError):
+            submit()
+
+    # When the client tries again, then nothing is started a second time
+    with request_with(), counted(redis, 0):
+        submit()
+
+
+def test_without_a_key_a_task_whose_answer_was_lost_is_never_run(
+    app: Any, monkeypatch: pytest.MonkeyPatch, redis: Redis, worker: Any, client: Any
+) -> None:
+    store = app.extensions["celery"].backend.store.tasks
+    accept = store.accept
+    lost = str(uuid.uuid4())
+
+    def cut_off(*args: Any, **options: Any) -> None:
+        accept(*args, **options)
+        raise RedisTimeoutError("no answer")
+
+    with monkeypatch.context() as outage, counted(redis, 1):
+        outage.setattr(store, "accept", cut_off)
+        with pytest.raises(OperationalError):
+            tasks.noting.apply_async(task_id=lost, queue=UNSERVED)
+
+    # The client was told that it could not be queued, so that it may start another
+    submit()
+    assert client.get(f"/status/{lost}").json["status"] == "It could not be queued"
 
 
 # -- several processes at the same instant -----------------------------------------------------------

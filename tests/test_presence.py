@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from flask_longtask import presence
-from flask_longtask.presence import CACHED, Board, Presence
+from flask_longtask.store.presence import CACHED, CachedPresence, Presence
 
 
 @pytest.mark.parametrize(("age", "told"), [(1.5 * CACHED, 1), (3 * CACHED, 3)])
@@ -13,24 +12,24 @@ def test_who_comes_while_another_looks_is_told_what_was_seen_before_unless_that_
     monkeypatch: pytest.MonkeyPatch, age: float, told: int
 ) -> None:
     # Given a process that has seen one worker, some time ago
-    board, clock, looks = Board(), [100.0], 0
-    meanwhile: list[int] = []
+    class Workers:
+        looks = 0
+        meanwhile: list[int] = []  # noqa: RUF012
 
-    def read(client: Any, queues: Any) -> Presence:
-        nonlocal looks
-        looks += 1
-        look = looks
-        if look == 2:  # somebody else asks during the second look
-            meanwhile.append(len(board.look(client, queues).workers))
-        return Presence(frozenset(map(str, range(look))), frozenset(), {})
+        def look(self) -> Presence:
+            self.looks += 1
+            look = self.looks
+            if look == 2:  # somebody else asks during the second look
+                self.meanwhile.append(len(presence.look().workers))
+            return Presence(frozenset(map(str, range(look))))
 
-    monkeypatch.setattr(presence, "read", read)
-    monkeypatch.setattr("flask_longtask.presence.time.monotonic", lambda: clock[0])
-    client: Any = None
-    assert len(board.look(client, []).workers) == 1
+    workers: Any = Workers()
+    presence, clock = CachedPresence(workers), [100.0]
+    monkeypatch.setattr("flask_longtask.store.presence.time.monotonic", lambda: clock[0])
+    assert len(presence.look().workers) == 1
 
     # When two ask at the same moment
     clock[0] += age
-    board.look(client, [])
+    presence.look()
 
-    assert meanwhile == [told]
+    assert workers.meanwhile == [told]

@@ -14,8 +14,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flask_longtask.json_text import dumps
-from flask_longtask.presence import Presence
-from flask_longtask.status import ENDED_STATES, UNREADABLE, Progress, describe
+from flask_longtask.status import (
+    ENDED_STATES,
+    LONGEST_MESSAGE,
+    UNREADABLE,
+    Progress,
+    Surroundings,
+    describe,
+)
 
 TASK_ID = "5f0c1c1e-3f0b-4f6b-9b39-4f0f6a1b6f10"
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
@@ -29,16 +35,18 @@ FIELDS = {
 }
 
 
-#: A worker that serves the queue `celery`, whose task number 3 was started last; none serves `mails`.
-SOMEBODY = Presence(frozenset({"w@h/7"}), frozenset({"celery"}), {"celery": 3, "mails": 0})
+#: A worker that serves the queue `celery`; none serves `mails`.
+SOMEBODY = Surroundings(NOW.timestamp(), frozenset({"w@h/7"}), frozenset({"celery"}))
+#: Nothing is known about workers.
+UNKNOWN = Surroundings(NOW.timestamp())
 
 
 def told(
     meta: Mapping[str, Any] | None = None,
     record: Mapping[str, Any] | None = None,
-    presence: Presence | None = None,
+    around: Surroundings = UNKNOWN,
 ) -> dict[str, Any]:
-    return describe(TASK_ID, meta, record, NOW, presence)
+    return describe(TASK_ID, meta or {}, record or {}, around)
 
 
 def ago(seconds: float) -> str:
@@ -102,25 +110,79 @@ def test_a_scheduled_task_whose_time_has_come_just_waits() -> None:
 
 
 @pytest.mark.parametrize(
-    ("queue", "number", "sentence"),
+    ("queue", "ahead", "sentence"),
     [
-        ("celery", 4, "Pending..."),
-        ("celery", 5, "Waiting: 1 task ahead"),
-        ("celery", 1238, "Waiting: 1,234 tasks ahead"),
+        ("celery", None, "Pending..."),
+        ("celery", 0, "Pending..."),
+        ("celery", 1, "Waiting: 1 task ahead"),
+        ("celery", 1234, "Waiting: 1,234 tasks ahead"),
         ("mails", 1, "Waiting: no worker is running"),
-        ("of another app", 9, "Pending..."),
     ],
 )
-def test_a_waiting_task_says_what_it_waits_for(queue: str, number: int, sentence: str) -> None:
-    task = told(None, {"queue": queue, "number": number}, SOMEBODY)
+def test_a_waiting_task_says_what_it_waits_for(
+    queue: str, ahead: int | None, sentence: str
+) -> None:
+    task = told(None, {"queue": queue}, SOMEBODY._replace(ahead=ahead))
 
     assert (task["state"], task["status"], bar(task)) == ("PENDING", sentence, (0, 1, 0))
 
 
 def test_nobody_is_called_missing_while_it_is_not_known_who_is_there() -> None:
-    just_back = SOMEBODY._replace(complete=False)
+    just_back = SOMEBODY._replace(workers=None)
 
-    assert told(None, {"queue": "mails", "number": 1}, just_back)["status"] == "Pending..."
+    assert told(None, {"queue": "mails"}, just_back)["status"] == "Pending..."
+
+
+def test_a_task_whose_start_is_on_record_alone_is_told_as_progress() -> None:
+    record = {"running": 1, "worker": "w@h/7", "attempt": 2, "retries": 1, "started": ago(0)}
+    task = told(None, record, SOMEBODY)
+
+    assert (task["state"], task["status"], task["attempt"]) == ("PROGRESS", "Started", 2)
+
+
+def test_a_task_that_has_sent_itself_once_more_waits() -> None:
+    record = {"running": 1, "resent": 1, "retries": 1, "eta": ago(-60), "worker": "w@h/7"}
+    task = told(None, record, SOMEBODY)
+
+    assert task["state"] == "RETRY"
+    assert task["status"] == "Waiting to try again (retry 1 at 2026-03-01T12:01:00Z)"
+
+
+def test_a_cancelled_task_that_cannot_be_stopped_says_so_as_long_as_it_runs_on() -> None:
+    revoked = stored("REVOKED", raised("TaskRevokedError", "cancelled"))
+    record = {"cancelled": ago(1), "ended": ago(1), "running": 1, "unstoppable": 1}
+
+    runs_on = told(revoked, record)["status"]
+    assert runs_on == "Cancelled. It cannot be stopped in this pool and runs on until it ends."
+    assert told(revoked, {**record, "running": 0})["status"] == "Cancelled"
+    assert told(revoked, {**record, "unstoppable": 0})["status"] == "Cancelled"
+
+
+def test_a_time_limit_that_a_pool_cannot_keep_is_told_once_it_is_over() -> None:
+    record = {"running": 1, "worker": "w@h/7", "attempt": 1, "time_limit": 10}
+
+    assert told(None, {**record, "started": ago(9)}, SOMEBODY)["status"] == "Started"
+    over = told(None, {**record, "started": ago(11)}, SOMEBODY)["status"]
+    assert over == "Started (over its time limit of 10 s, which cannot be kept in this pool)"
+
+
+def test_a_task_that_nobody_knows_to_have_been_queued_has_failed() -> None:
+    task = told(None, {"task": "app.long_task", "unsent": 1, "ended": ago(1)})
+
+    assert (task["state"], task["status"]) == ("FAILURE", "It could not be queued")
+
+
+def test_an_end_is_known_though_celerys_document_was_deleted() -> None:
+    task = told(None, {"ended": ago(1), "state": "SUCCESS", "attempt": 1})
+
+    assert (task["state"], task["result"], task["percent"]) == ("SUCCESS", None, 100)
+    assert task["finished"] == ago(1)
+
+
+def test_a_sentence_is_cut_where_it_is_too_long() -> None:
+    task = told(stored("PROGRESS", {"status": "x" * 5000}))
+
+    assert task["status"] == "x" * LONGEST_MESSAGE
 
 
 @pytest.mark.parametrize("state", ["STARTED", "RECEIVED"])
@@ -518,21 +580,24 @@ record_documents = st.none() | st.dictionaries(
 )
 
 
-@given(meta_documents, record_documents, st.sampled_from([None, SOMEBODY]))
-@example({"status": "SUCCESS", "date_done": "0001-01-01T00:00:00+14:00"}, None, None)
-@example(None, {"eta": "9999-12-31T23:59:59-14:00"}, None)
+@given(meta_documents, record_documents, st.sampled_from([UNKNOWN, SOMEBODY]))
+@example({"status": "SUCCESS", "date_done": "0001-01-01T00:00:00+14:00"}, None, UNKNOWN)
+@example(None, {"eta": "9999-12-31T23:59:59-14:00"}, UNKNOWN)
+@example(None, {"eta": 1e300}, UNKNOWN)
 @example(
-    {"status": "PROGRESS", "result": {"current": 5e-324, "total": 1e308}}, {"started": ago(9)}, None
+    {"status": "PROGRESS", "result": {"current": 5e-324, "total": 1e308}},
+    {"started": ago(9)},
+    UNKNOWN,
 )
 @example(
-    {"status": "PROGRESS", "result": {"current": 1, "total": 10**400}}, {"started": ago(9)}, None
+    {"status": "PROGRESS", "result": {"current": 1, "total": 10**400}}, {"started": ago(9)}, UNKNOWN
 )
 @example(None, {"queue": ["celery"], "number": 7}, SOMEBODY)
 @example({"status": "PROGRESS"}, {"worker": ["w@h/7"], "running": 1}, SOMEBODY)
 def test_whatever_is_stored_the_bar_is_a_bar_and_the_answer_is_json(
-    meta: Any, record: Any, presence: Presence | None
+    meta: Any, record: Any, around: Surroundings
 ) -> None:
-    task = told(meta, record, presence)
+    task = told(meta, record, around)
 
     assert set(task) == FIELDS
     assert 0 <= task["current"] <= task["total"]

@@ -18,8 +18,8 @@ import pytest
 import requests
 from redis import Redis
 
-from flask_longtask.stream import HEARTBEAT
-from flask_longtask.subscription import LOOK_INTERVAL
+from flask_longtask.web.stream import HEARTBEAT
+from flask_longtask.web.subscription import LOOK_INTERVAL
 from tests import tasks
 from tests.processes import (
     Process,
@@ -234,7 +234,7 @@ def test_what_changes_without_a_message_is_told_too(client: Any, redis: Redis, s
     ahead, task_id = submit(), submit()
     with stream_here(client, f"/status/{task_id}") as events:
         events.next()
-        redis.delete(f"longtask:{task_id}", f"celery-task-meta-{task_id}")
+        redis.delete(f"longtask:task:{task_id}", f"celery-task-meta-{task_id}")
         name, document = events.named()
         while name != "gone":
             name, document = events.named()

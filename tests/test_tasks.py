@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +15,8 @@ from celery.app.task import Context
 from redis import Redis
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from flask_longtask.celery.attempt import remember
+from flask_longtask.store import Outcome, Run
 from tests import tasks
 from tests.processes import RedisServer, WebServer, Worker, wait_until
 
@@ -493,6 +494,20 @@ def test_a_loop_without_a_length_can_be_told_its_total(
     assert ended(task_id)["state"] == "SUCCESS"
 
 
+def test_a_loop_that_was_left_by_a_break_does_not_come_back(
+    redis: Redis, status: Status, ended: Status
+) -> None:
+    task_id = tasks.tracking_after_a_break.delay().id
+
+    reaches(status, task_id, status="Importing rows", current=3)
+    seen = []
+    wait_until(lambda: seen.append(status(task_id)["status"]) or len(seen) == 20)
+    assert set(seen) == {"Importing rows"}
+
+    tasks.release(redis, task_id)
+    assert ended(task_id)["state"] == "SUCCESS"
+
+
 def test_a_loop_that_fails_shows_the_very_row_at_which_it_stopped(ended: Status) -> None:
     task = ended(tasks.tracking_until_it_fails.delay().id)
 
@@ -524,34 +539,38 @@ def test_a_task_called_as_a_plain_function_goes_through_its_loop_unreported() ->
 def test_the_record_refuses_what_an_attempt_writes_that_is_not_the_present_one(
     app: Any, queue: str, status: Status
 ) -> None:
-    # Given a task whose message was handed out again, to a second worker, since the first had been cut off
+    # Given a task that was started by a second worker, since the first had been cut off
     backend = app.extensions["celery"].backend
     task_id = tasks.returning.apply_async([7], queue=queue).id
 
-    def attempt(worker: str, deliveries: int) -> Context:
-        request = Context(
-            id=task_id, task="returning", hostname=worker, longtask_deliveries=deliveries
-        )
-        backend.store_result(task_id, None, "STARTED", request=request)
+    def attempt(worker: str) -> Context:
+        request = Context(id=task_id)
+        this = Run("returning", worker, 1, nonce=worker)
+        change = backend.start(task_id, this)
+        remember(request, this._replace(attempt=change.attempt, started=change.now))
         return request
 
-    first = attempt("cut off", 0)
-    second = attempt("heir", 1)
-    assert (first.attempt, second.attempt, second.verdict) == (1, 2, "stored")
-    backend.store_result(task_id, {"current": 5, "total": 10}, "PROGRESS", request=second)
+    def record(result: Any, state: str, request: Context) -> Outcome:
+        outcome: Outcome = backend.store_state(task_id, result, state, request=request).outcome
+        return outcome
+
+    first, second = attempt("cut off"), attempt("heir")
+    assert status(task_id)["attempt"] == 2
+    record({"current": 5, "total": 10}, "PROGRESS", second)
     before = status(task_id)
 
     # When the first one writes, then nothing of it is stored, be it progress or its end
     for state, result in (("PROGRESS", {"current": 1, "total": 10}), ("SUCCESS", 1)):
-        backend.store_result(task_id, result, state, request=first)
-        assert (first.verdict, status(task_id)) == ("superseded", before)
+        assert record(result, state, first) is Outcome.SUPERSEDED
+        assert status(task_id) == before
 
-    # Nor can one begin with the message that was handed out before
-    assert attempt("cut off, too", 0).verdict == "superseded"
+    # Nor can one begin with a message that its worker does not hold any more
+    late = Run("returning", "cut off, too", 1, nonce="late", tag="of a message held by another")
+    assert backend.start(task_id, late).outcome is Outcome.SUPERSEDED
     assert status(task_id) == before
 
     # And the second one's end is the end
-    backend.store_result(task_id, 2, "SUCCESS", request=second)
+    record(2, "SUCCESS", second)
     assert (status(task_id)["state"], status(task_id)["result"]) == ("SUCCESS", 2)
 
 
@@ -604,21 +623,21 @@ def test_a_start_that_is_said_again_because_the_answer_was_lost_is_one_attempt(
 ) -> None:
     # Given a Redis that stores what it is told, and whose answers do not come
     backend = app.extensions["celery"].backend
-    store, lost = backend._store_script, iter([True, True, True])
+    tasks_of_store = backend.patient_store.tasks
+    change, lost = tasks_of_store.record_event, iter([True, True, True])
 
     def cut_off(*args: Any, **options: Any) -> Any:
-        answer = store(*args, **options)
+        answer = change(*args, **options)
         if next(lost, False):
             raise RedisTimeoutError
         return answer
 
-    monkeypatch.setattr(backend, "_store_script", cut_off)
+    monkeypatch.setattr(tasks_of_store, "record_event", cut_off)
 
     # When a worker takes a task up, and tries until it is answered
     task_id = str(uuid.uuid4())
-    request = SimpleNamespace(task="tests", hostname="tests", attempt=None)
-    backend.store_result(task_id, None, "STARTED", request=request)
+    started = backend.start(task_id, Run("tests", "tests", 1, nonce="1"))
 
     # Then that is its first attempt, and its worker was never lost
-    assert (request.verdict, request.attempt, request.lost) == ("stored", 1, 0)
+    assert (started.outcome, started.attempt, started.lost) == (Outcome.STORED, 1, 0)
     assert status(task_id)["attempt"] == 1

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,14 @@ SLACK = 6
 
 class System:
     def __init__(
-        self, name: str, folder: Path, broker: RabbitServer | None = None, **settings: str
+        self,
+        name: str,
+        folder: Path,
+        broker: RabbitServer | RedisServer | None = None,
+        web: Mapping[str, str] | None = None,
+        **settings: str,
     ) -> None:
+        """`settings` are everybody's, `web` are the web server's alone."""
         self.name = name
         self.folder = folder
         self.redis_server = RedisServer(f"{name}-redis", folder, appendonly=True)
@@ -40,7 +46,7 @@ class System:
             folder,
             self.redis_server.url(),
             app="tests.faults.site:app",
-            **self.settings,
+            **{**self.settings, **(web or {})},
         )
         self.workers: dict[str, Worker] = {}
 
@@ -52,6 +58,11 @@ class System:
         response = requests.post(f"{self.web.url}/start/{task}", json=options, timeout=5)
         assert response.status_code == 202, response.text
         return str(response.json()["task_id"])
+
+    def start_chain(self, task: str, length: int) -> list[str]:
+        response = requests.post(f"{self.web.url}/start-chain/{task}/{length}", timeout=5)
+        assert response.status_code == 200, response.text
+        return list(response.json())
 
     def statuses(self, task_ids: Iterable[str]) -> list[dict[str, Any]]:
         """What a client is told about the tasks."""
@@ -66,6 +77,10 @@ class System:
 
     def status(self, task_id: str) -> dict[str, Any]:
         return self.statuses([task_id])[0]
+
+    def cancel(self, task_id: str) -> None:
+        response = requests.delete(f"{self.web.url}/status/{task_id}", timeout=5)
+        assert response.status_code == 200, response.text
 
     def health(self) -> dict[str, Any]:
         return dict(requests.get(f"{self.web.url}/health", timeout=5).json())
@@ -108,6 +123,10 @@ class System:
 
     def thaw(self, name: str) -> None:
         self._signal(name, signal.SIGCONT)
+
+    def terminate(self, name: str) -> None:
+        """Ask the worker to stop, as a service is stopped."""
+        os.kill(self.workers[name].pid, signal.SIGTERM)
 
     def _signal(self, name: str, number: signal.Signals) -> None:
         os.killpg(self.workers[name].pid, number)

@@ -102,12 +102,14 @@ class Machines:
         return str(answer.json()["task_id"])
 
     def record(self, task_id: str) -> dict[str, Any]:
-        return dict(json.loads(self.redis.get(f"longtask:{task_id}") or "{}"))
+        return dict(json.loads(self.redis.get(f"longtask:task:{task_id}") or "{}"))
 
     def run_by(self, name: str, task_ids: list[str]) -> list[str]:
         """Those that this worker has taken up last."""
-        worker = f"machines-{name}@"
-        return [i for i in task_ids if self.record(i).get("worker", "").startswith(worker)]
+        infos: Any = self.redis.hgetall("longtask:worker-info")
+        names = {worker.decode(): json.loads(info)["name"] for worker, info in infos.items()}
+        of_task = {i: names.get(self.record(i).get("worker", ""), "") for i in task_ids}
+        return [i for i, worker in of_task.items() if worker.startswith(f"machines-{name}@")]
 
 
 @pytest.fixture

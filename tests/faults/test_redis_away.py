@@ -16,7 +16,7 @@ import pytest
 import requests
 from playwright.sync_api import Page, expect
 
-from flask_longtask.presence import CACHED
+from flask_longtask.store.presence import CACHED
 from tests.faults.system import LEASE, System
 from tests.processes import free_port, wait_until
 from tests.test_browser import in_state, percent, start, tasks_of
@@ -230,19 +230,22 @@ def test_just_after_an_outage_no_task_is_taken_from_a_worker_that_comes_back_lat
         system.stop()
 
 
-def test_a_worker_whose_connections_were_broken_keeps_the_task_that_it_runs(
+def test_a_worker_whose_connections_were_broken_keeps_the_task_that_it_runs_and_loses_no_other(
     system: System,
 ) -> None:
-    # Given a task that runs for longer than the lease
-    task_id = system.start("working", LEASE + FAULT)
-    system.wait([task_id], state="PROGRESS")
+    # Given tasks that run for longer than the lease, and others that the workers hold meanwhile
+    running = [system.start("working", LEASE + FAULT) for _ in range(4)]
+    system.wait(running, state="PROGRESS")
+    held = [system.start("quick", countdown=LEASE + 1), *(system.start("quick") for _ in range(2))]
+    wait_until(lambda: system.health()["waiting"] == 0)
 
     # When every connection to Redis breaks, and can be made again at once
     system.redis.client_kill_filter(_type="normal", skipme=True)
 
-    # Then its message is still held by the worker that runs it
-    system.wait([task_id], state="SUCCESS", attempt=1)
-    assert system.runs(task_id) == 1
+    # Then what runs is still held by the worker that runs it, and what it held besides is not forgotten
+    system.wait(running, state="SUCCESS", attempt=1)
+    system.wait(held, state="SUCCESS", attempt=1)
+    assert [system.runs(task_id) for task_id in running] == [1] * 4
 
 
 def test_every_route_is_among_those_that_are_asked_while_redis_is_away(system: System) -> None:

@@ -1,0 +1,286 @@
+"""Celery's result backend: what Celery says of a task goes to the store, with Celery's own document beside our record.
+
+Celery's document, `celery-task-meta-<id>`, stays exactly Celery's, so that `AsyncResult`, Flower and every other
+Celery tool keep working.
+"""
+
+import logging
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+from celery import states
+from celery.backends import redis as celery_redis
+from celery.exceptions import TaskRevokedError
+from redis import ConnectionError as RedisConnectionError
+from redis import ConnectionPool, Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from flask_longtask.celery.attempt import run_of
+from flask_longtask.celery.documents import load_document
+from flask_longtask.status import (
+    ENDED_STATES,
+    NOT_REPORTED,
+    Progress,
+    Surroundings,
+    describe,
+    is_open,
+    waits_in,
+)
+from flask_longtask.store import Change, Event, Outcome, Record, Run, Store, Stored
+from flask_longtask.store.pool import WebPool
+
+logger = logging.getLogger(__name__)
+
+#: Seconds that a web request waits for an answer of Redis. A worker is more patient: see `client`.
+WEB_TIMEOUT = 1.0
+
+
+class MessageLost(Exception):
+    """A task has no message any more: its queue was purged, or lost by its broker."""
+
+
+class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery has no types
+    """Celery's result backend for Redis, on the store."""
+
+    @cached_property
+    def store(self) -> Store:
+        """Fails fast, for whatever a person waits for. Not for use inside of a task: see WebPool."""
+        return self._store(self._web_pool(wait=WEB_TIMEOUT, **self._impatient))
+
+    @cached_property
+    def report_store(self) -> Store:
+        """Fails fast as well, for a task's reports: the task must go on."""
+        return self._store(self._get_pool(**self._impatient))
+
+    @cached_property
+    def patient_store(self) -> Store:
+        """Waits, and tries again, as Celery's own `client` does: for the start and the end of a task."""
+        return self._store(self.client.connection_pool)
+
+    def _store(self, pool: ConnectionPool) -> Store:
+        documents = self.task_keyprefix.decode()
+        prefix = documents.removesuffix("celery-task-meta-")
+        return Store(Redis(connection_pool=pool), prefix, documents, self.expires or 0)
+
+    @property
+    def _impatient(self) -> dict[str, Any]:
+        """One retry remains here, at once, because a connection that lay in the pool while Redis was restarted is
+        known to be dead only when it is used.
+        """
+        return {
+            **self.connparams,
+            "socket_timeout": WEB_TIMEOUT,
+            "socket_connect_timeout": WEB_TIMEOUT,
+            "retry": Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
+        }
+
+    _web_pool: Any = WebPool
+
+    def on_task_call(self, producer: Any, task_id: str) -> None:
+        """Celery subscribes here to every task it sends; `AsyncResult.get` does so by itself."""
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def read(self, task_ids: Sequence[str]) -> list[Stored | None]:
+        """What is stored of each task, in one round trip; None for a task that does not exist.
+
+        Raises redis.exceptions.RedisError when Redis does not answer within WEB_TIMEOUT.
+        """
+        try:
+            return self.store.tasks.read(task_ids)
+        except RedisError:
+            self.store.presence.lost_sight()
+            raise
+
+    def describe(self, task_ids: Sequence[str]) -> dict[str, dict[str, Any] | None]:
+        """The status object of each task, None for one that does not exist."""
+        known = {
+            task_id: (load_document(stored.document, self.decode), stored.record or {})
+            for task_id, stored in zip(task_ids, self.read(task_ids), strict=True)
+            if stored
+        }
+        around, ahead = None, {}
+        if any(is_open(document, record) for document, record in known.values()):
+            around = self._look_around()
+            waiting = [
+                (queue, task_id)
+                for task_id, stored in known.items()
+                if (queue := waits_in(*stored)) is not None
+            ]
+            ranks = self.store.tasks.ahead(waiting)
+            ahead = {task_id: rank for (_, task_id), rank in zip(waiting, ranks, strict=True)}
+        statuses: dict[str, dict[str, Any] | None] = dict.fromkeys(task_ids)
+        for task_id, (document, record) in known.items():
+            its = around and around._replace(ahead=ahead[task_id]) if task_id in ahead else around
+            statuses[task_id] = describe(task_id, document, record, its)
+        return statuses
+
+    def describe_accepted(self, task_id: str, record: Record, ahead: int) -> dict[str, Any]:
+        """The status object of a task that has just been accepted, without asking for it again."""
+        return describe(task_id, {}, record, self._look_around()._replace(ahead=ahead))
+
+    def _look_around(self) -> Surroundings:
+        presence = self.store.presence.look()
+        workers = presence.workers if presence.complete else None
+        return Surroundings(self.store.clock.now(), workers, presence.queues)
+
+    # -- writing ---------------------------------------------------------------------------------
+
+    def store_result(
+        self,
+        task_id: str,
+        result: Any,
+        state: str,
+        traceback: str | None = None,
+        request: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Celery's way in: every state that a worker or a task reports passes here."""
+        self.store_state(task_id, result, state, traceback, request)
+        return self.encode_result(result, state)
+
+    def store_state(
+        self,
+        task_id: str,
+        result: Any,
+        state: str,
+        traceback: str | None = None,
+        request: Any = None,
+    ) -> Change | None:
+        """Store a state. Returns what came of it, or None if it could not be stored.
+
+        While Redis is away a report of progress is given up, since the task must go on and the next report makes up
+        for it; the end of a task is tried again until it is stored.
+        """
+        document = self._document(task_id, result, state, traceback, request)
+        run = run_of(request)
+        if state in ENDED_STATES:
+            return self._keep_trying(task_id, Event.END, document, run, state=state)
+        if state in NOT_REPORTED and state != states.STARTED:
+            return self._keep_trying(task_id, Event.REST, document, run)
+        progress = None if state == states.STARTED else Progress.of(result).dump()
+        try:
+            return self.report_store.tasks.record_event(
+                task_id, Event.REPORT, document, run=run, progress=progress
+            )
+        except self.connection_errors as error:
+            logger.warning("Progress of task %s could not be stored: %s", task_id, error)
+            return None
+
+    def start(self, task_id: str, run: Run, document: bytes | str = "", **fields: Any) -> Change:
+        """Record that an attempt starts. `fields` are what its worker's pool cannot do."""
+        most_lost = self.app.longtask_settings["LONGTASK_MAX_ATTEMPTS"]
+        return self._keep_trying(
+            task_id, Event.START, document, run, most_lost=most_lost, task=run.task, **fields
+        )
+
+    def cancel(self, task_id: str) -> bool:
+        """Make a task's state REVOKED; from now on no other report of it is stored.
+
+        Returns False if it had ended. Whether it exists is for the caller to know.
+        """
+        document = self._document(task_id, TaskRevokedError("cancelled"), states.REVOKED)
+        change = self.store.tasks.record_event(task_id, Event.CANCEL, document)
+        return change.outcome is Outcome.STORED
+
+    def hand_back(self, task_id: str, worker: str, store: Store | None = None) -> None:
+        """Record that a running task goes back to waiting: its worker is being stopped, or it was rejected."""
+        (store or self.store).tasks.record_event(task_id, Event.HAND_BACK, worker=worker)
+
+    def lose(self, task_id: str) -> None:
+        """End a task that has no message any more, and those that were to follow it."""
+        (stored,) = self.read([task_id])
+        record = (stored and stored.record) or {}
+        reason = "Its message is gone: the queue was purged or lost."
+        if record.get("sending"):
+            reason = "Its message was not sent."
+        reason += " Its worker was lost, too." if record.get("attempt") else " It never ran."
+        document = self._document(task_id, MessageLost(reason), states.FAILURE)
+        change = self.store.tasks.record_event(task_id, Event.MESSAGE_LOST, document)
+        if change.outcome is Outcome.STORED:
+            logger.warning("Task %s has ended: %s", task_id, reason)
+            for follower in record.get("followers") or ():
+                self.lose_follower(follower)
+
+    def lose_follower(self, task_id: str) -> None:
+        reason = MessageLost("The task before it has not been run to its end.")
+        document = self._document(task_id, reason, states.FAILURE)
+        self.store.tasks.record_event(task_id, Event.END, document)
+
+    def mark_as_done(
+        self,
+        task_id: str,
+        result: Any,
+        request: Any = None,
+        store_result: bool = True,
+        state: str = states.SUCCESS,
+    ) -> None:
+        """As Celery's. A task whose result is ignored has ended all the same: its state is kept, without a result."""
+        if _is_ignored(request):
+            self.store_state(task_id, None, state, request=request)
+        super().mark_as_done(task_id, result, request, store_result, state)
+
+    def mark_as_failure(
+        self,
+        task_id: str,
+        exc: BaseException,
+        traceback: str | None = None,
+        request: Any = None,
+        store_result: bool = True,
+        **options: Any,
+    ) -> None:
+        """As Celery's, and the same for a task whose result is ignored."""
+        if not store_result and _is_ignored(request):
+            self.store_state(task_id, exc, states.FAILURE, request=request)
+        super().mark_as_failure(task_id, exc, traceback, request, store_result, **options)
+
+    def mark_as_revoked(
+        self,
+        task_id: str,
+        reason: str = "",
+        request: Any = None,
+        store_result: bool = True,
+        state: str = states.REVOKED,
+    ) -> None:
+        """As Celery's, also for a task whose result is ignored, and for what was to follow in a chain.
+
+        What was to follow is REVOKED then instead of PENDING for ever, as Celery does it for a failure.
+        """
+        super().mark_as_failure(
+            task_id, TaskRevokedError(reason), request=request, call_errbacks=False, state=state
+        )
+
+    def _document(
+        self,
+        task_id: str,
+        result: Any,
+        state: str,
+        traceback: str | None = None,
+        request: Any = None,
+    ) -> bytes | str:
+        result = self.encode_result(result, state)
+        document = self._get_result_meta(result, state, traceback, request)
+        text: bytes | str = self.encode({**document, "task_id": task_id})
+        return text
+
+    def _keep_trying(
+        self, task_id: str, event: Event, document: bytes | str, run: Run | None, **fields: Any
+    ) -> Change:
+        def change() -> Change:
+            return self.patient_store.tasks.record_event(
+                task_id, event, document, run=run, **fields
+            )
+
+        result: Change = self.ensure(change, (), max_retries=None)
+        return result
+
+
+def _is_ignored(request: Any) -> bool:
+    return bool(
+        request is not None
+        and getattr(request, "ignore_result", False)
+        and not getattr(request, "is_eager", False)
+    )

@@ -1,0 +1,181 @@
+"""Sends tasks: records each and pushes its message in one step, or as nearly so as another broker allows.
+
+Celery's `before_task_publish` signal comes at the right moment, but it neither sees that publishing failed nor which
+of several Celery apps publishes. This is the same moment, taken one call further out.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from datetime import datetime
+from functools import cached_property, partial
+from typing import Any
+
+from celery.app import amqp
+from kombu import connection
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from flask_longtask.celery.queues import QueueFull, count_waiting
+from flask_longtask.celery.sending import NotAccepted, Sending, sending
+from flask_longtask.store import Accepted, Claim, Queue, Store
+
+#: Seconds, at most, between two tries of a worker to reach a broker that is away.
+RECONNECT_SECONDS = 3
+
+#: Seconds after which sending a task from a web server fails.
+PATIENCE = 1.0
+
+#: Seconds that a request waits for an earlier one with its idempotency key, and between two looks.
+BUSY_PATIENCE = 0.8
+BUSY_LOOK = 0.02
+
+
+class Connection(connection.Connection):
+    """A connection to the broker that is back soon after the broker is."""
+
+    def as_uri(self, *args: Any, **options: Any) -> str:
+        # In logs, the scheme instead of our transport's name.
+        uri = str(super().as_uri(*args, **options))
+        return uri.replace(str(self.transport_cls), self.transport.driver_type, 1)
+
+    def ensure_connection(self, *args: Any, **options: Any) -> Any:
+        # Kombu's own pauses grow to half a minute.
+        pauses = {"interval_start": 1, "interval_step": 1, "interval_max": RECONNECT_SECONDS}
+        return super().ensure_connection(*args, **{**pauses, **options})  # type: ignore[no-untyped-call]
+
+
+class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
+    """Celery's message sender for every way to start a task: `delay`, groups, chains, beat, retries."""
+
+    Connection = Connection
+
+    @cached_property
+    def send_task_message(self) -> Callable[..., Any]:
+        # Celery's own. By `super()` it would be stored in place of ours, until ours is.
+        send = amqp.AMQP.send_task_message.func(self)
+        #: Tasks of which it is unknown whether they were accepted. Their senders were told that they were not.
+        self._unclear: deque[Sending] = deque(maxlen=1000)
+
+        def send_task_message(producer: Any, name: str, message: Any, **options: Any) -> Any:
+            started = time.monotonic()
+            claim = self.app.requests.claim()
+            while True:
+                task = self._sending(name, message, options, claim)
+                try:
+                    return self._send(task, partial(send, producer, name, message, **options))
+                except (RedisError, OperationalError) as error:
+                    if claim is None:
+                        self._unclear.append(task)
+                    # Celery and Flask apps both know this one as "the broker is away".
+                    raise OperationalError(str(error)) from error
+                except NotAccepted:
+                    outcome = task.acceptance.outcome
+                    if outcome is Accepted.EARLIER:
+                        task_ids = [task.task_id, *task.options["followers"]]
+                        self.app.requests.answer_with(task.acceptance.task_ids, task_ids)
+                        return None
+                    if outcome is Accepted.BUSY and time.monotonic() - started < BUSY_PATIENCE:
+                        time.sleep(BUSY_LOOK)
+                        continue
+                    self._refuse(task)
+
+        return send_task_message
+
+    def _sending(
+        self, name: str, message: Any, options: Mapping[str, Any], claim: Claim | None
+    ) -> Sending:
+        backend, in_worker = self.app.backend, bool(self.app.current_worker_task)
+        store: Store = backend.patient_store if in_worker else backend.store
+        queue = options.get("queue") or self.default_queue
+        not_after = None
+        if not in_worker and store.clock.is_known:
+            not_after = store.clock.now() + PATIENCE
+        return Sending(
+            store,
+            message.headers["id"],
+            self._record(name, message.headers, getattr(queue, "name", queue)),
+            followers=dict(_followers(message.body[2])),
+            claim=claim,
+            # What a worker sends belongs to a task that has been accepted: it always finds room.
+            most_waiting=0 if in_worker else self.app.longtask_settings["LONGTASK_MAX_WAITING"],
+            not_after=not_after,
+            in_worker=in_worker,
+        )
+
+    def _send(self, task: Sending, publish: Callable[[], Any]) -> Any:
+        if self.app.broker_is_store:
+            token = sending.set(task)
+            try:
+                sent = publish()
+            finally:
+                sending.reset(token)
+        else:
+            sent = self._send_elsewhere(task, publish)
+        self.app.requests.on_accepted(task.task_id, task.acceptance)
+        while self._unclear:
+            unclear = self._unclear.popleft()
+            with suppress(RedisError):
+                unclear.store.tasks.confirm(unclear.task_id, unclear.nonce, sent=False)
+        return sent
+
+    def _send_elsewhere(self, task: Sending, publish: Callable[[], Any]) -> Any:
+        """Record the task, send its message, and record that it is sent."""
+        queue = Queue(task.record["queue"])
+        acceptance = task.accept(queue)
+        if acceptance.outcome is Accepted.FULL:
+            # By the store's count. Messages may have been purged, so ask the broker before refusing.
+            most = task.options["most_waiting"]
+            if count_waiting(self.app, queue.name) < most:
+                task.options["most_waiting"] = 0
+                acceptance = task.accept(queue)
+        if not acceptance.is_sent:
+            raise NotAccepted
+        try:
+            sent = publish()
+        except Exception:
+            with suppress(RedisError):  # then the workers find it
+                task.store.tasks.confirm(task.task_id, task.nonce, sent=False)
+            raise
+        task.store.tasks.confirm(task.task_id, task.nonce, sent=True)
+        return sent
+
+    def _refuse(self, task: Sending) -> None:
+        outcome = task.acceptance.outcome
+        if outcome is Accepted.FULL:
+            raise QueueFull(task.options["most_waiting"])
+        if outcome is Accepted.LATE:
+            raise OperationalError("Redis has answered too late.")
+        self.app.requests.refuse(outcome)
+        raise OperationalError(f"The task was refused: {outcome.value}.")
+
+    def _record(self, name: str, headers: Mapping[str, Any], queue: str) -> dict[str, Any]:
+        record: dict[str, Any] = {"task": name, "queue": queue}
+        if headers["eta"]:
+            record["eta"] = datetime.fromisoformat(headers["eta"]).timestamp()
+        if headers["retries"]:
+            task = self.app.tasks.get(name)
+            record["retries"] = headers["retries"]
+            # `Task.retry` keeps a limit that it was called with in this attribute.
+            limit = getattr(task, "override_max_retries", getattr(task, "max_retries", None))
+            if limit is not None:
+                record["max_retries"] = limit
+        return record
+
+
+def _followers(embedded: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The ids that the sender of a chain or chord already holds, of tasks that are sent later."""
+    signatures = [*(embedded.get("chain") or ()), embedded.get("chord")]
+    while signatures:
+        signature = signatures.pop()
+        if not signature:
+            continue
+        if task_id := signature["options"].get("task_id"):
+            yield task_id, {"task": signature["task"]}
+        # A chord or a group as a step of a chain carries its own tasks as arguments.
+        arguments = signature.get("kwargs") or {}
+        for part in (arguments.get("header"), arguments.get("tasks"), [arguments.get("body")]):
+            nested = part.get("kwargs", {}).get("tasks") if isinstance(part, dict) else part
+            if isinstance(nested, list | tuple):
+                signatures.extend(item for item in nested if isinstance(item, dict))

@@ -1,0 +1,37 @@
+"""A transport whose waits are short, for a worker without an event loop (gevent, eventlet).
+
+Such a worker waits for messages for two seconds at a time. In that time it would not see that it is to be stopped, and,
+if it had held as many messages as it may, that it may take one again.
+"""
+
+import time
+from typing import Any
+
+#: Seconds between two looks.
+LOOK_INTERVAL = 0.1
+
+
+class ShortWaits:
+    def drain_events(self, connection: Any, timeout: float | None = None, **options: Any) -> Any:
+        if timeout is None:
+            return super().drain_events(connection, timeout=None, **options)  # type: ignore[misc]
+        until = time.monotonic() + timeout
+        while True:
+            left = max(0, until - time.monotonic())
+            try:
+                return super().drain_events(  # type: ignore[misc]
+                    connection, timeout=min(left, LOOK_INTERVAL), **options
+                )
+            except TimeoutError:
+                if left <= LOOK_INTERVAL or is_stopping():
+                    raise
+
+
+def is_stopping() -> bool:
+    """Whether this worker is to stop."""
+    # A web process has no use for all that this imports.
+    from celery.worker import state  # noqa: PLC0415
+
+    # Celery keeps the exit code here once it stops, and 0 is one.
+    codes = state.should_stop, state.should_terminate
+    return any(code is not None and code is not False for code in codes)

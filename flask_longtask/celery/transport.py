@@ -1,0 +1,244 @@
+"""Kombu's Redis transport with leases: how messages are pushed, taken and held. Dead workers are not noticed here.
+
+Kombu hands a message out again when its worker has held it for `visibility_timeout`: an hour by default, in which the
+tasks of a dead worker stand still, while any shorter time makes every longer task run twice. Here a message belongs
+to the worker that has taken it for as long as that worker lives (see store/messages.py). Other brokers notice by
+themselves that a worker is gone, and need none of this.
+
+Kombu also loses a message that Redis has sent to a worker which dies, freezes or is cut off before it could note
+that it holds it. Here a message is taken and noted in one step (take.lua). As a script cannot wait, a worker whose
+queues are empty waits for a bell beside each queue, which rings for every message.
+"""
+
+import time
+from collections.abc import Collection, Sequence
+from functools import cached_property
+from itertools import repeat
+from queue import Empty
+from typing import Any
+
+from kombu.exceptions import OperationalError
+from kombu.transport import redis, virtual
+from kombu.utils.json import dumps, loads
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
+
+from flask_longtask.celery.attempt import WORKER_ID
+from flask_longtask.celery.sending import NotAccepted, sending
+from flask_longtask.celery.short_waits import ShortWaits
+from flask_longtask.store import Queue, Store
+from flask_longtask.store.messages import Messages, TakeRequest
+
+#: Seconds after which an answer that does not come never will: a link that is cut says nothing, and the kernel
+#: goes on sending for a quarter of an hour. Whole seconds, as kombu has it.
+SILENCE = 5
+
+#: How a Sentinel is asked where the master is. The next one is asked when this one says nothing, and a person
+#: may be waiting; redis-py would try the same one for a minute.
+ASK_SENTINEL = {
+    "socket_timeout": 0.3,
+    "socket_connect_timeout": 0.3,
+    "retry": Retry(NoBackoff(), 0),
+}
+
+
+#: By the schemes of URLs.
+_TRANSPORTS = {
+    "redis": "flask_longtask.celery.transport:Transport",
+    "rediss": "flask_longtask.celery.transport:Transport",
+    "sentinel": "flask_longtask.celery.transport:SentinelTransport",
+    "amqp": "flask_longtask.celery.rabbitmq:Transport",
+    "pyamqp": "flask_longtask.celery.rabbitmq:Transport",
+    "amqps": "flask_longtask.celery.rabbitmq:SSLTransport",
+}
+
+
+def transport_for(broker_url: str) -> str | None:
+    """Our transport for this broker, as Celery's setting `broker_transport` has it; None where we have none."""
+    return _TRANSPORTS.get(broker_url.partition("://")[0])
+
+
+def options(broker_url: str) -> dict[str, Any]:
+    """Transport options with which a broker that is silent is noticed."""
+    if broker_url.startswith(("redis", "sentinel")):
+        return {
+            "sentinel_kwargs": ASK_SENTINEL,
+            "socket_connect_timeout": 1.0,
+            "socket_timeout": SILENCE,
+            # The same for what a worker does not wait for in a call of its own: the next message.
+            "health_check_interval": SILENCE,
+        }
+    # Without a confirmation it is unknown whether RabbitMQ has the message of a start that is answered with 202.
+    return {"confirm_publish": True} if broker_url.startswith(("amqp", "pyamqp")) else {}
+
+
+def give_up_on_silence(error: Exception, interval: float) -> None:
+    """Called by kombu before it connects anew to send a message once more.
+
+    That helps where a connection was closed. A broker that says nothing would say nothing once more.
+    """
+    if isinstance(error, TimeoutError | RedisTimeoutError):
+        raise OperationalError(str(error)) from error
+
+
+def publisher_options(broker_url: str) -> dict[str, Any]:
+    """Further options for publishing: an error within a second if the broker does not answer."""
+    if broker_url.startswith(("redis", "sentinel")):
+        return {"socket_timeout": 1.0}
+    if broker_url.startswith(("amqp", "pyamqp")):
+        return {"patience": 1.0}
+    return {}
+
+
+class QoS(virtual.QoS):
+    """The messages that a worker holds on one channel. Redis has noted them when they were taken."""
+
+    #: When only the connection is lost, the tasks that run go on, and their messages stay with them.
+    restore_at_shutdown = False
+
+    def ack(self, delivery_tag: str) -> None:
+        self.channel.messages.acknowledge(WORKER_ID, delivery_tag)
+        super().ack(delivery_tag)  # type: ignore[no-untyped-call]
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        if requeue:
+            # After all others, as Kombu does it: the worker that rejects it would be given it again at once.
+            self.channel.messages.hand_back(WORKER_ID, [delivery_tag], at_the_end=True)
+            super().ack(delivery_tag)  # type: ignore[no-untyped-call]
+        else:
+            self.ack(delivery_tag)
+
+    def keep(self, previous: "QoS", messages: Collection[Any]) -> None:
+        """Go on holding some messages of a channel whose connection was lost, and hand the others back."""
+        kept = {message.delivery_tag for message in messages}
+        for message in messages:
+            message.channel = self.channel  # where it will be acknowledged
+            self.append(message, message.delivery_tag)  # type: ignore[no-untyped-call]
+        held = self.channel.messages.held(WORKER_ID)
+        self.channel.messages.hand_back(WORKER_ID, held - kept)
+
+
+class LeaseChannel:
+    QoS = QoS
+
+    #: What the store puts before its keys.
+    longtask_prefix = ""
+    #: A batch would push messages without recording their tasks and without ringing.
+    supports_batch_publish = False
+    #: The queues whose messages are taken without being held.
+    _unacknowledged: frozenset[str] = frozenset()
+    #: Whether every queue was found empty, so that the next thing is to wait.
+    _all_empty = False
+    #: When Redis was asked for a message; Kombu checks by it that the connection is alive.
+    _brpop_sent_at: Any = None
+
+    @cached_property
+    def store(self: Any) -> Store:
+        """The part of the store that is kept with the messages."""
+        return Store(Redis(connection_pool=self.pool), self.longtask_prefix)
+
+    @property
+    def messages(self) -> Messages:
+        return self.store.messages
+
+    def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:
+        if no_ack:
+            self._unacknowledged = self._unacknowledged | {queue}
+        return super().basic_consume(queue, no_ack, *args, **kwargs)  # type: ignore[misc]
+
+    def _lists(self: Any, queue: str) -> list[str]:
+        """The lists in which Kombu keeps the messages of a queue, the most urgent first."""
+        name = self.global_keyprefix + queue
+        return [f"{name}{self.sep}{step}" if step else name for step in self.priority_steps]
+
+    def count(self, queue: str) -> int:
+        """The messages of a queue that no worker has taken."""
+        return self.messages.count(self._lists(queue))
+
+    def _request(self: Any, queues: Sequence[str]) -> TakeRequest:
+        by_queue = [zip(self._lists(queue), repeat(queue)) for queue in queues]
+        lists = [pair for pairs in zip(*by_queue, strict=True) for pair in pairs]
+        return TakeRequest(
+            WORKER_ID,
+            [name for name, _ in lists],
+            [queue for _, queue in lists],
+            [queue not in self._unacknowledged for _, queue in lists],
+        )
+
+    # Kombu calls these two around its wait for a socket; its own send BRPOP and read the message.
+
+    def _brpop_start(self: Any, timeout: float | None = None) -> None:
+        queues = self._queue_cycle.consume(len(self.active_queues))
+        if not queues:
+            return
+        if self._all_empty:
+            command = self.messages.wait_command(queues, timeout or self.brpop_timeout or 0)
+        else:
+            command = self.messages.take_command(self._request(queues))
+        self._in_poll = self.client.connection
+        self._brpop_sent_at = time.monotonic()
+        self.client.connection.send_command(*command)
+
+    def _brpop_read(self: Any, **options: Any) -> bool:
+        waited, self._all_empty = self._all_empty, False
+        try:
+            reply = self.client.parse_response(self.client.connection, "EVAL", **options)
+        except self.connection_errors:
+            self.client.connection.disconnect()
+            raise
+        finally:
+            self._in_poll = None
+            self.maybe_reauth()
+        if waited:
+            raise Empty  # what rang is fetched next
+        if not reply:
+            self._all_empty = True
+            raise Empty
+        queue, message = (part.decode() for part in reply)
+        self._queue_cycle.rotate(queue)
+        self.connection._deliver(loads(message), queue)  # type: ignore[no-untyped-call]
+        return True
+
+    # What a virtual channel of Kombu's is made of.
+
+    def _get(self: Any, queue: str) -> Any:
+        taken = self.messages.take(self._request([queue]))
+        if taken is None:
+            raise Empty
+        return loads(taken[1])  # type: ignore[no-untyped-call]
+
+    def _put(self: Any, queue: str, message: dict[str, Any], **options: Any) -> None:
+        lists = self._lists(queue)
+        priority = self.priority(self._get_message_priority(message, reverse=False))
+        number = self.priority_steps.index(priority)
+        task = sending.get()
+        if task is not None and message["headers"].get("id") == task.task_id:
+            text = dumps(message)  # type: ignore[no-untyped-call]
+            if not task.accept(Queue(queue, lists, number), text).is_sent:
+                raise NotAccepted
+        elif self._expires.get(queue):
+            super()._put(queue, message, **options)  # type: ignore[misc]
+        else:
+            self.messages.push(queue, lists[number], dumps(message))  # type: ignore[no-untyped-call]
+
+
+class Channel(LeaseChannel, redis.Channel):  # type: ignore[misc]
+    """A channel on which a worker holds its messages as long as it lives."""
+
+    from_transport_options: Any = (*redis.Channel.from_transport_options, "longtask_prefix")
+
+
+class SentinelChannel(LeaseChannel, redis.SentinelChannel):  # type: ignore[misc]
+    """The same where the broker is found by Sentinel."""
+
+    from_transport_options: Any = (*redis.SentinelChannel.from_transport_options, "longtask_prefix")
+
+
+class Transport(ShortWaits, redis.Transport):
+    Channel = Channel
+
+
+class SentinelTransport(ShortWaits, redis.SentinelTransport):
+    Channel = SentinelChannel

@@ -1,0 +1,42 @@
+"""Finds tasks whose messages are gone, and ends them. One worker at a time does this."""
+
+import logging
+import time
+from typing import Any
+
+from kombu.exceptions import OperationalError
+
+from flask_longtask.celery.queues import count_waiting
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two looks. Within 10 seconds a lost message has to be told of.
+INTERVAL = 2.0
+
+#: Looks in a row at which another broker must have had too few messages. It is counted a moment after the records.
+SURE_AFTER = 3
+
+
+class Audit:
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self._next = 0.0
+        self._too_few = 0  # looks in a row
+
+    def look(self) -> None:
+        """Look, if it is time to. Raises redis.exceptions.RedisError when Redis does not answer."""
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + INTERVAL
+        ready = None
+        if not self._app.broker_is_store:
+            try:
+                ready = count_waiting(self._app)
+            except OperationalError:
+                return  # nothing is known about messages while their broker is away
+        messages = self._app.backend.store.messages
+        too_few, lost = messages.missing(ready, sure=self._too_few >= SURE_AFTER - 1)
+        self._too_few = self._too_few + 1 if too_few else 0
+        for task_id in lost:
+            self._app.backend.lose(task_id)

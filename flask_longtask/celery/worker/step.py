@@ -1,0 +1,17 @@
+"""What the steps ask of the worker that they are steps of."""
+
+from typing import Any
+
+from flask_longtask.celery.short_waits import is_stopping
+from flask_longtask.celery.transport import QoS
+
+__all__ = ["AFTER_TASKS", "is_stopping", "leases_of"]
+
+#: Every step comes after the one that has begun to take messages.
+AFTER_TASKS = ("celery.worker.consumer.tasks:Tasks",)
+
+
+def leases_of(consumer: Any) -> QoS | None:
+    """What the worker holds by leases of ours; None with a broker that needs none."""
+    qos = getattr(consumer.task_consumer.channel, "qos", None)
+    return qos if isinstance(qos, QoS) else None

@@ -1,0 +1,101 @@
+"""What Redis holds, and the only code that reads or writes it. Knows neither Flask nor Celery.
+
+store = Store(Redis.from_url("redis://127.0.0.1:6379/0"))
+store.tasks.accept("4711", {"task": "add"}, Queue("celery", ["celery"]), nonce="1", message="{…}")
+store.tasks.read(["4711"])
+"""
+
+from functools import cached_property
+
+from redis import Redis
+
+from flask_longtask.store.browsers import Browsers
+from flask_longtask.store.changes import Changes
+from flask_longtask.store.claims import Claims
+from flask_longtask.store.clock import Clock
+from flask_longtask.store.keys import Keys
+from flask_longtask.store.messages import Messages
+from flask_longtask.store.presence import CachedPresence, Presence, Workers
+from flask_longtask.store.scripts import Scripts
+from flask_longtask.store.tasks import Tasks
+from flask_longtask.store.types import (
+    Acceptance,
+    Accepted,
+    Change,
+    Claim,
+    Event,
+    Outcome,
+    Queue,
+    Record,
+    Run,
+    Stored,
+)
+
+__all__ = [
+    "Acceptance",
+    "Accepted",
+    "Change",
+    "Changes",
+    "Claim",
+    "Event",
+    "Keys",
+    "Outcome",
+    "Presence",
+    "Queue",
+    "Record",
+    "Run",
+    "Store",
+    "Stored",
+]
+
+
+class Store:
+    """All of it, as one client of Redis reaches it.
+
+    `prefix` is put before every key. `documents` is the prefix of Celery's own documents. `expires` is the seconds
+    for which a task is kept after it has ended, 0 for ever.
+    """
+
+    def __init__(
+        self,
+        client: Redis,
+        prefix: str = "",
+        documents: str = "celery-task-meta-",
+        expires: int = 86_400,
+    ) -> None:
+        self.client = client
+        self.keys = Keys(prefix, documents)
+        self.clock = Clock(self._ask_time)
+        self._scripts = Scripts(client, self.keys, expires)
+
+    @cached_property
+    def tasks(self) -> Tasks:
+        return Tasks(self.client, self.keys, self.clock, self._scripts)
+
+    @cached_property
+    def messages(self) -> Messages:
+        return Messages(self.client, self.keys, self._scripts)
+
+    @cached_property
+    def workers(self) -> Workers:
+        return Workers(self.client, self.keys, self.clock, self._scripts)
+
+    @cached_property
+    def presence(self) -> CachedPresence:
+        return CachedPresence(self.workers)
+
+    @cached_property
+    def claims(self) -> Claims:
+        return Claims(self.client, self.keys)
+
+    @cached_property
+    def browsers(self) -> Browsers:
+        return Browsers(self.client, self.keys)
+
+    def changes(self) -> Changes:
+        """A new connection on which changes are published. Close it after use."""
+        return Changes(self.client, self.keys)
+
+    def _ask_time(self) -> float:
+        seconds, microseconds = self.client.time()
+        return float(seconds + microseconds / 1e6)

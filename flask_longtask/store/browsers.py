@@ -1,0 +1,31 @@
+"""Which tasks a browser has started: a list for each, newest first."""
+
+from typing import Any
+
+from redis import Redis
+
+from flask_longtask.store.keys import Keys
+
+#: How many tasks a browser is shown; older ones still have their own addresses.
+LENGTH = 100
+
+#: Seconds for which a list is kept after the last start.
+KEPT = 30 * 24 * 3600
+
+
+class Browsers:
+    def __init__(self, client: Redis, keys: Keys) -> None:
+        self._client = client
+        self._keys = keys
+
+    def add(self, browser: str, task_id: str) -> None:
+        key = self._keys.browser(browser)
+        pipeline: Any = self._client.pipeline(transaction=False)
+        pipeline.lpush(key, task_id)
+        pipeline.ltrim(key, 0, LENGTH - 1)
+        pipeline.expire(key, KEPT)
+        pipeline.execute()
+
+    def tasks(self, browser: str) -> list[str]:
+        task_ids: Any = self._client.lrange(self._keys.browser(browser), 0, -1)
+        return [task_id.decode() for task_id in task_ids]

@@ -1,0 +1,79 @@
+"""Idempotency keys: which tasks one stands for, and that a request with it is being answered."""
+
+import threading
+from contextlib import suppress
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import LockError, RedisError
+from redis.lock import Lock
+
+from flask_longtask.json_text import loads
+from flask_longtask.store.keys import Keys
+from flask_longtask.store.types import Claim
+
+#: Seconds after which the turn of a request is over whose process has died.
+TURN_SECONDS = 3.0
+
+#: Seconds between two looks at whether it is over.
+LOOK_INTERVAL = 0.02
+
+
+class Claims:
+    def __init__(self, client: Redis, keys: Keys) -> None:
+        self._client = client
+        self._keys = keys
+        self._turns: set[Lock] = set()
+        self._lock = threading.Lock()  # guards the set and the thread
+        self._thread: threading.Thread | None = None
+
+    def tasks(self, claim: Claim) -> tuple[list[str], bool]:
+        """The tasks that a key stands for, and whether that request had the same body; none for a new key."""
+        text = self._client.get(self._keys.claim(claim.name))
+        new: dict[str, Any] = {"tasks": [], "body": claim.body}
+        earlier: dict[str, Any] = loads(text) if isinstance(text, bytes) else new
+        return earlier["tasks"], earlier["body"] == claim.body
+
+    def take_turn(self, claim: Claim, patience: float) -> Lock | None:
+        """Be the one request with this key that is answered now; None if another still is after `patience` seconds.
+
+        It ends with `end_turn`, or soon after this process has died.
+        """
+        turn = Lock(
+            self._client,
+            self._keys.turn(claim.name),
+            timeout=TURN_SECONDS,
+            blocking_timeout=patience,
+            sleep=LOOK_INTERVAL,
+            thread_local=False,
+        )
+        if not turn.acquire():
+            return None
+        with self._lock:
+            self._turns.add(turn)
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._keep_turns, name="longtask-turns", daemon=True
+                )
+                self._thread.start()
+        return turn
+
+    def end_turn(self, turn: Lock) -> None:
+        with self._lock:
+            self._turns.discard(turn)
+        with suppress(RedisError):  # it ends by itself soon, or has already
+            turn.release()
+
+    def _keep_turns(self) -> None:
+        """Renew the turns of this process for as long as their requests take, until there are none."""
+        ended = threading.Event()
+        while True:
+            ended.wait(TURN_SECONDS / 6)
+            with self._lock:
+                turns = list(self._turns)
+                if not turns:
+                    self._thread = None
+                    return
+            for turn in turns:
+                with suppress(LockError, RedisError):
+                    turn.reacquire()

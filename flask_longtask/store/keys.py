@@ -1,0 +1,75 @@
+"""The names of the keys in Redis, in one table. No key is read or written here.
+
+Each name stands behind the prefix: Celery's `global_keyprefix` and "longtask:".
+
+===================  ==========  =======================================================  ==========================
+key                  type        what it holds                                            removed
+===================  ==========  =======================================================  ==========================
+task:<id>            JSON        the record of a task                                     result_expires after its end
+waiting:<queue>      sorted set  tasks that were sent and not started, in their order     when started or ended
+scheduled            sorted set  the same for tasks with an eta, by the time it is due    when started or ended
+sending              sorted set  tasks whose message another broker has not confirmed     when confirmed or ended
+number               integer     the number given to a task last, for their order         never
+queues               hash        each queue's lists of messages, by priority              when the queue is empty
+workers              sorted set  living workers by the time of their last heartbeat       when stopped or lost
+worker-info          hash        what each of them says of itself, as JSON                when stopped or lost
+running:<worker>     set         the tasks that it runs, whose messages it holds          when stopped or lost
+unheld:<worker>      set         the tasks that it runs without one in this Redis         when stopped or lost
+reserved:<worker>    set         the tasks that it has received and not started           when stopped or lost
+held:<worker>        hash        the messages that it holds, by their delivery tags       acknowledged or handed back
+bell:<queue>         list        wakes a worker that waits for messages; 100 at most      after a minute
+heartbeat            time        when any worker's last heartbeat was                     never
+calm                 time        until when no worker is taken for lost                   never
+auditor              string      the worker that looks for lost messages                  after 5 seconds
+claim:<hash>         JSON        the tasks that an idempotency key stands for             with the first of them
+turn:<hash>          lock        that a request with this key is being answered           after 3 seconds
+browser:<name>       list        the tasks that a browser has started; 100 at most        30 days after the last
+writable             string      written to see whether Redis takes writes                after a minute
+===================  ==========  =======================================================  ==========================
+"""
+
+
+class Keys:
+    """The keys behind one prefix; `documents` is that of Celery's own documents, one for each task."""
+
+    def __init__(self, prefix: str = "", documents: str = "celery-task-meta-") -> None:
+        self.prefix = f"{prefix}longtask:"
+        self.documents = documents
+        self.scheduled = self._name("scheduled")
+        self.sending = self._name("sending")
+        self.number = self._name("number")
+        self.queues = self._name("queues")
+        self.workers = self._name("workers")
+        self.worker_info = self._name("worker-info")
+        self.heartbeat = self._name("heartbeat")
+        self.calm = self._name("calm")
+        self.auditor = self._name("auditor")
+        self.writable = self._name("writable")
+
+    def _name(self, name: str) -> str:
+        return self.prefix + name
+
+    def document(self, task_id: str) -> str:
+        """Celery's own document of a task, and the channel on which its changes are published."""
+        return self.documents + task_id
+
+    def record(self, task_id: str) -> str:
+        return self._name(f"task:{task_id}")
+
+    def waiting(self, queue: str) -> str:
+        return self._name(f"waiting:{queue}")
+
+    def held(self, worker: str) -> str:
+        return self._name(f"held:{worker}")
+
+    def bell(self, queue: str) -> str:
+        return self._name(f"bell:{queue}")
+
+    def claim(self, name: str) -> str:
+        return self._name(f"claim:{name}")
+
+    def turn(self, name: str) -> str:
+        return self._name(f"turn:{name}")
+
+    def browser(self, name: str) -> str:
+        return self._name(f"browser:{name}")

@@ -1,0 +1,124 @@
+-- Accepts a task in one step: checks its idempotency key and the bound of its queue, records it, and pushes its
+-- message. There is never a record without a message, or a message without a record.
+--
+-- KEYS[1] Celery's document of the task
+-- ARGV[2] the message; "" where another broker keeps the messages: that one is sent next and then confirmed
+-- options:
+--   id, record       the task, and what to record of it; its `queue` among that
+--   followers        records of the tasks that follow it in a chain or chord, by their ids
+--   nonce            names this call, which may arrive twice: redis-py sends it again when the answer is lost
+--   lists, list      the queue's lists of messages by priority, and the number of the one to push to
+--   most_waiting     how many tasks may wait in the queue; 0 for any number
+--   not_after        the time after which the caller has given up, and this must do nothing
+--   in_worker        whether a worker sends: a retry, or the next step of a chain
+--   claim            the idempotency key: its `name`, the fingerprint of the `body`, the `tasks` it stands for
+--   sending_seconds  how long a message may take to be sent
+--
+-- Returns {outcome, now, …}: "accepted", the record and how many tasks are ahead; "earlier" and the ids of the
+-- tasks that the key stands for; "reused", "busy", "full", "late" or "ended".
+
+local id, new, queue = options.id, options.record, options.record.queue
+local pushes = ARGV[2] ~= ''
+
+local function answer(outcome, ...)
+    return {outcome, string.format('%.6f', now), ...}
+end
+
+local function accepted(record)
+    local ahead = redis.call('ZRANK', key('waiting', queue), id)
+    return answer('accepted', cjson.encode(record), ahead or 0)
+end
+
+refuse_if_full()
+local record = load_record(id)
+if record and record.nonce == options.nonce then
+    return accepted(record)
+end
+if options.not_after and now > options.not_after then
+    return answer('late')
+end
+
+local claim = options.claim
+if claim then
+    local earlier = load(key('claim', claim.name))
+    local first = earlier and load_record(earlier.tasks[1])
+    if first and first.sending and now - first.submitted > options.sending_seconds then
+        -- The process that sent it has died since. If its message was sent after all, the task is not run.
+        bury(earlier.tasks[1], first)
+    end
+    if first and not first.unsent then
+        if earlier.body ~= claim.body then
+            return answer('reused')
+        elseif first.sending then
+            return answer('busy')
+        end
+        return answer('earlier', unpack(earlier.tasks))
+    end
+end
+
+if options.most_waiting > 0 then
+    local waiting = redis.call('ZCARD', key('waiting', queue))
+    if pushes and waiting >= options.most_waiting then
+        -- Tasks whose messages were purged take no place until the workers find that out.
+        local messages = 0
+        for _, list in ipairs(options.lists) do
+            messages = messages + redis.call('LLEN', list)
+        end
+        waiting = math.min(waiting, messages)
+    end
+    if waiting >= options.most_waiting then
+        return answer('full')
+    end
+end
+
+if record and record.ended and options.in_worker then
+    -- Cancelled before its turn, or at the moment at which it was to be tried again. The worker that takes the message
+    -- does not run it, and ends the tasks that were to follow.
+    if pushes then
+        redis.call('LPUSH', options.lists[options.list], ARGV[2])
+        ring(queue)
+    end
+    return answer('ended')
+elseif record and not record.ended then
+    -- A retry, a task that follows another, or one that replaces itself: it keeps its past.
+    leave_queue(id, record)
+    record.eta = nil
+    record.resent = record.running
+    for field, value in pairs(new) do
+        record[field] = value
+    end
+else
+    -- New, or an id whose task has ended and that is used once more on purpose.
+    if record then
+        stop_running(id, record) -- a cancelled one that runs on, whose word does not count any more
+    end
+    record = new
+    record.submitted = now
+    redis.call('DEL', KEYS[1])
+end
+
+for follower, its in pairs(options.followers) do
+    if not load_record(follower) then
+        its.submitted = now
+        save_record(follower, its)
+    end
+end
+if claim then
+    record.claim = claim.name
+    redis.call('SET', key('claim', claim.name), cjson.encode({body = claim.body, tasks = claim.tasks}))
+end
+
+record.nonce = options.nonce
+record.score = (options.list - 1) * 1e12 + redis.call('INCR', key('number'))
+redis.call('HSET', key('queues'), queue, cjson.encode(options.lists))
+if pushes then
+    join_queue(id, record)
+    redis.call('LPUSH', options.lists[options.list], ARGV[2])
+    ring(queue)
+else
+    record.sending = 1
+    record.left = nil
+    redis.call('ZADD', key('sending'), now, id)
+end
+save_record(id, record)
+return accepted(record)

@@ -1,0 +1,133 @@
+-- What every script begins with. ARGV[1] is a JSON object of options, `prefix` and `documents` among them (see
+-- keys.py, which lists every key). Times are seconds since 1970 by this server's clock.
+
+local options = cjson.decode(ARGV[1])
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1000000
+
+local function key(name, of)
+    return options.prefix .. name .. (of and ':' .. of or '')
+end
+
+local function decode(text)
+    local readable, value = pcall(cjson.decode, text or '')
+    return readable and type(value) == 'table' and value or nil
+end
+
+-- What is stored, or nil for nothing, or for what is no record: a key of another type, text that is no JSON.
+local function load(name)
+    local text = redis.pcall('GET', name)
+    return type(text) == 'string' and decode(text) or nil
+end
+
+-- Whatever was stored instead of a record, a task goes on: a field of another type than it should have is none.
+local function mend(record)
+    local types = {
+        queue = 'string', worker = 'string', claim = 'string', nonce = 'string', nonce_of_run = 'string',
+        attempt = 'number', lost = 'number', score = 'number', eta = 'number', submitted = 'number',
+        started = 'number', running = 'number', resent = 'number', cancelled = 'number', ended = 'number',
+        sending = 'number', unsent = 'number', left = 'nil',
+    }
+    for field, its_type in pairs(types) do
+        if type(record[field]) ~= its_type then
+            record[field] = nil
+        end
+    end
+end
+
+local function load_record(id)
+    local record = load(key('task', id))
+    if record and record.format ~= 1 then
+        mend(record) -- these scripts have not written it
+    end
+    return record
+end
+
+-- An open task never expires. The time to live of what is kept of it begins when it ends.
+local function save_record(id, record)
+    record.format = 1
+    local text = cjson.encode(record)
+    if record.ended and options.expires > 0 then
+        redis.call('SET', key('task', id), text, 'EX', options.expires)
+    else
+        redis.call('SET', key('task', id), text)
+    end
+end
+
+-- Once a script has written anything, Redis lets it write on although it is full. So this comes first, which a full
+-- Redis refuses.
+local function refuse_if_full()
+    redis.call('SET', key('writable'), 1, 'EX', 60)
+end
+
+-- The task waits for no worker any more: it is started, or has ended.
+local function leave_queue(id, record)
+    if record.left then
+        return
+    end
+    record.left = 1
+    if record.queue then
+        redis.call('ZREM', key('waiting', record.queue), id)
+    end
+    redis.call('ZREM', key('scheduled'), id)
+    redis.call('ZREM', key('sending'), id)
+end
+
+-- The task waits for a worker. `score` orders it among those of its queue.
+local function join_queue(id, record)
+    record.left = nil
+    if record.eta and record.eta > now then
+        redis.call('ZADD', key('scheduled'), record.eta, id)
+    else
+        redis.call('ZADD', key('waiting', record.queue), record.score, id)
+    end
+end
+
+-- It waits again, before all others, as its message does.
+local function join_queue_in_front(id, record)
+    if record.queue then
+        local first = redis.call('ZRANGE', key('waiting', record.queue), 0, 0, 'WITHSCORES')
+        record.score = (tonumber(first[2]) or 1) - 1
+        record.eta = nil
+        join_queue(id, record)
+    end
+end
+
+local function stop_running(id, record)
+    record.running = nil
+    record.resent = nil
+    if record.worker then
+        if redis.call('SREM', key('running', record.worker), id) == 0 then
+            redis.call('SREM', key('unheld', record.worker), id)
+        end
+    end
+end
+
+local function finish(id, record)
+    record.ended = now
+    leave_queue(id, record)
+    if record.claim and options.expires > 0 then
+        redis.call('EXPIRE', key('claim', record.claim), options.expires)
+    end
+end
+
+-- It is unknown whether its message is out. It will never run, nor will what was to follow it.
+local function bury(id, record)
+    for _, its in ipairs(type(record.followers) == 'table' and record.followers or {}) do
+        local follower = type(its) == 'string' and load_record(its)
+        if follower and not follower.ended and not follower.nonce then
+            follower.unsent = 1
+            finish(its, follower)
+            save_record(its, follower)
+        end
+    end
+    record.unsent, record.sending = 1, nil
+    finish(id, record)
+    save_record(id, record)
+end
+
+local function ring(queue)
+    redis.call('LPUSH', key('bell', queue), 1)
+    redis.call('LTRIM', key('bell', queue), 0, 99)
+    redis.call('EXPIRE', key('bell', queue), 60)
+end

@@ -1,0 +1,21 @@
+-- Says what came of sending the message of a task that accept.lua has recorded: another broker has it, or it is
+-- unknown whether it has. In the latter case nothing will ever run under this id: the record stays as a tombstone.
+--
+-- options: id, nonce (of the call of accept.lua), sent
+-- Returns {now, whether the record was changed}.
+
+local record = load_record(options.id)
+if not record or record.nonce ~= options.nonce or record.ended or record.running then
+    return {string.format('%.6f', now), 0}
+end
+if options.sent then
+    redis.call('ZREM', key('sending'), options.id)
+    if record.sending then
+        record.sending = nil
+        join_queue(options.id, record)
+        save_record(options.id, record)
+    end
+else
+    bury(options.id, record)
+end
+return {string.format('%.6f', now), 1}

@@ -1,0 +1,43 @@
+-- A worker's heartbeat: it lives, serves these queues and holds its messages.
+--
+-- options:
+--   worker, info  its id, and what it says of itself, as JSON
+--   reserved      the tasks it has received and not started, for a broker that keeps its own messages: those that
+--                 came since the last heartbeat, or with `all_reserved` all of them
+--   hold          seconds for which a heartbeat counts
+--   lapse         seconds after its last heartbeat in which a worker is not yet taken for lost
+--
+-- Returns {now, auditor, lost workers…}: auditor is 1 for the one worker that looks for lost messages.
+
+-- Where no worker was heard of for a while, Redis was away, or all of them were, and each gets time to come back.
+local last = tonumber(redis.call('GET', key('heartbeat')) or 0)
+if now - last > options.hold then
+    redis.call('SET', key('calm'), now + options.hold)
+end
+redis.call('SET', key('heartbeat'), now)
+
+redis.call('ZADD', key('workers'), now, options.worker)
+redis.call('HSET', key('worker-info'), options.worker, options.info)
+if options.all_reserved then
+    redis.call('DEL', key('reserved', options.worker))
+end
+for _, id in ipairs(options.reserved) do
+    local record = load_record(id)
+    if record and not record.running and not record.ended then
+        redis.call('SADD', key('reserved', options.worker), id)
+    end
+end
+
+local auditor = redis.call('GET', key('auditor'))
+local is_auditor = not auditor or auditor == options.worker
+if is_auditor then
+    redis.call('SET', key('auditor'), options.worker, 'EX', 5)
+end
+
+local answer = {string.format('%.6f', now), is_auditor and 1 or 0}
+if now >= tonumber(redis.call('GET', key('calm')) or 0) then
+    for _, worker in ipairs(redis.call('ZRANGEBYSCORE', key('workers'), '-inf', now - options.lapse)) do
+        table.insert(answer, worker)
+    end
+end
+return answer

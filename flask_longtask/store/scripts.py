@@ -1,0 +1,65 @@
+"""The scripts that Redis runs: how one is loaded and called."""
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from redis import Redis
+from redis.commands.core import Script
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+
+from flask_longtask.json_text import pack
+from flask_longtask.store.keys import Keys
+
+#: What Redis answers to a write while it is full, a replica, loading, or cannot save to its disk.
+_CANNOT_WRITE = ("OOM", "READONLY", "LOADING", "MISCONF", "MASTERDOWN", "NOREPLICAS")
+
+
+@cache
+def _source(name: str) -> str:
+    folder = files("flask_longtask.store") / "lua"
+    text = (folder / "common.lua").read_text() + (folder / f"{name}.lua").read_text()
+    # A worker sends take.lua with each question.
+    return re.sub(r"^\s*--.*\n", "", text, flags=re.MULTILINE)
+
+
+class Scripts:
+    """The scripts as one client runs them. `expires` is the time to live, in seconds, of an ended task; 0 for ever."""
+
+    def __init__(self, client: Redis, keys: Keys, expires: int) -> None:
+        self._client = client
+        self._options = {"prefix": keys.prefix, "documents": keys.documents, "expires": expires}
+        self._scripts: dict[str, Script] = {}
+
+    def run(
+        self,
+        name: str,
+        *arguments: bytes | str,
+        keys: Any = (),
+        pipeline: Any = None,
+        **options: Any,
+    ) -> Any:
+        """Run `lua/<name>.lua`. Options that are None are left out: Lua has no word for null.
+
+        Raises redis.exceptions.ConnectionError for a Redis that takes no writes, since that passes, like an outage.
+        """
+        script = self._scripts.get(name)
+        if script is None:
+            script = self._scripts[name] = Script(self._client, _source(name))
+        try:
+            return script(keys, [self._pack(options), *arguments], client=pipeline)
+        except ResponseError as error:
+            if any(word in str(error) for word in _CANNOT_WRITE):
+                raise RedisConnectionError(str(error)) from error
+            raise
+
+    def command(self, name: str, keys: Sequence[str], **options: Any) -> list[Any]:
+        """The command that runs a script, for a connection that is not this client's."""
+        return ["EVAL", _source(name), len(keys), *keys, self._pack(options)]
+
+    def _pack(self, options: Mapping[str, Any]) -> bytes:
+        given = {option: value for option, value in options.items() if value is not None}
+        return pack({**self._options, **given})

@@ -1,0 +1,168 @@
+"""The records of tasks: the one place where they are written, and where they are read.
+
+A record is a JSON object. Its times are seconds since 1970 by Redis's clock. Every field may be absent:
+
+    task, queue, submitted     the task's name, where it was sent, and when
+    eta                        when it is due, if it waits for a time or to be tried again
+    retries, max_retries       how often it was tried again, and how often it may be
+    score, left                its place among the tasks that wait in its queue; that it waits no more
+    attempt, started           how often it was taken up, and when the last time
+    worker, pid, running       by which worker, in which process, and whether it still is at it
+    unstoppable, time_limit    what that worker's pool cannot do: end the task, keep its time limit (in seconds)
+    progress, reported         the last progress, which Celery's document loses when the task ends, and when it came
+    lost                       how often its worker was lost
+    state                      Celery's state at its end, should Celery's document be deleted
+    cancelled, ended           when; a task that has ended does not change any more
+    sending, unsent            its message is under way to another broker; it is not known whether it arrived
+    nonce, nonce_of_run        the calls that recorded its sending and its start, which may arrive twice
+    format                     1; a record that has another was not written here
+    followers, claim           the tasks that follow it in a chain or chord; the idempotency key that stands for it
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from redis import Redis
+
+from flask_longtask.json_text import loads
+from flask_longtask.store.batch import BatchedReads
+from flask_longtask.store.clock import Clock
+from flask_longtask.store.keys import Keys
+from flask_longtask.store.scripts import Scripts
+from flask_longtask.store.types import (
+    Acceptance,
+    Accepted,
+    Change,
+    Claim,
+    Event,
+    Outcome,
+    Queue,
+    Record,
+    Run,
+    Stored,
+)
+
+#: Seconds after which a message that was to be sent to another broker has been sent, or never will be.
+SENDING_SECONDS = 3.0
+
+
+class Tasks:
+    """Every method is one round trip, and raises redis.exceptions.RedisError when Redis does not answer."""
+
+    def __init__(self, client: Redis, keys: Keys, clock: Clock, scripts: Scripts) -> None:
+        self._keys = keys
+        self._clock = clock
+        self._scripts = scripts
+        self._reads = BatchedReads[str](client.mget)
+        self._ranks = BatchedReads[tuple[str, str]](self._read_ranks)
+        self._client = client
+
+    def accept(
+        self,
+        task_id: str,
+        record: Record,
+        queue: Queue,
+        nonce: str,
+        *,
+        message: bytes | str = "",
+        followers: Mapping[str, Record] | None = None,
+        claim: Claim | None = None,
+        most_waiting: int = 0,
+        not_after: float | None = None,
+        in_worker: bool = False,
+    ) -> Acceptance:
+        """Record a task and push its message, in one step; without a message record that it is about to be sent.
+
+        `nonce` makes it safe to call this twice. `most_waiting` is how many tasks may wait in the queue, 0 for any
+        number. Nothing happens after `not_after`, a time by Redis's clock. `in_worker` is for a retry or the next
+        step of a chain: a task that has ended is not sent again by these.
+        """
+        followers = followers or {}
+        task_ids = [task_id, *followers]
+        outcome, now, *rest = self._scripts.run(
+            "accept",
+            message,
+            keys=[self._keys.document(task_id)],
+            id=task_id,
+            record={
+                **record,
+                "queue": queue.name,
+                **({"followers": [*followers]} if followers else {}),
+            },
+            followers=followers,
+            nonce=nonce,
+            lists=list(queue.lists),
+            list=queue.list_number + 1,
+            most_waiting=most_waiting,
+            not_after=not_after,
+            in_worker=in_worker,
+            claim=claim and {"name": claim.name, "body": claim.body, "tasks": task_ids},
+            sending_seconds=SENDING_SECONDS,
+        )
+        self._clock.set(float(now))
+        accepted = Accepted(outcome.decode())
+        if accepted is Accepted.ACCEPTED:
+            return Acceptance(accepted, record=loads(rest[0]), ahead=rest[1])
+        return Acceptance(accepted, [task_id.decode() for task_id in rest])
+
+    def confirm(self, task_id: str, nonce: str, sent: bool) -> None:
+        """Record that another broker has the message, or that this is unknown: then the task will never run."""
+        self._scripts.run("confirm", id=task_id, nonce=nonce, sent=sent)
+
+    def record_event(
+        self,
+        task_id: str,
+        event: Event,
+        document: bytes | str = "",
+        *,
+        run: Run | None = None,
+        worker: str | None = None,
+        most_lost: int | None = None,
+        **fields: Any,
+    ) -> Change:
+        """Record an event and Celery's document of the task, and tell everyone who follows it.
+
+        `run` is the attempt that writes, if one does. `worker` goes with HAND_BACK, `most_lost` with START.
+        """
+        outcome, now, attempt, lost = self._scripts.run(
+            "record_event",
+            document,
+            keys=[self._keys.document(task_id)],
+            id=task_id,
+            event=event.value,
+            run=run and {name: value for name, value in run._asdict().items() if value is not None},
+            worker=worker,
+            most_lost=most_lost,
+            fields={name: value for name, value in fields.items() if value is not None},
+        )
+        self._clock.set(float(now))
+        return Change(Outcome(outcome.decode()), attempt, lost, float(now))
+
+    def read(self, task_ids: Sequence[str]) -> list[Stored | None]:
+        """What is stored of each task; None for a task that does not exist."""
+        if not task_ids:
+            return []
+        keys = [key for i in task_ids for key in (self._keys.document(i), self._keys.record(i))]
+        values = self._reads.read(keys)
+        return [
+            Stored(document, _load(record)) if document or record else None
+            for document, record in zip(values[::2], values[1::2], strict=True)
+        ]
+
+    def ahead(self, waiting: Sequence[tuple[str, str]]) -> Sequence[int | None]:
+        """How many tasks come before each of these, given as queue and id; None for one that does not wait."""
+        return self._ranks.read(waiting) if waiting else []
+
+    def _read_ranks(self, waiting: Sequence[tuple[str, str]]) -> Sequence[Any]:
+        pipeline: Any = self._client.pipeline(transaction=False)
+        for queue, task_id in waiting:
+            pipeline.zrank(self._keys.waiting(queue), task_id)
+        return list(pipeline.execute())
+
+
+def _load(payload: Any) -> Record | None:
+    try:
+        record = loads(payload) if payload else None
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None

@@ -1,0 +1,202 @@
+"""`Idempotency-Key`: the same request twice starts the same task (draft-ietf-httpapi-idempotency-key-header).
+
+Every task that a request with this header starts is claimed in Redis, under the request's method, path and
+key and the task's number among those of the request, in the very step that accepts it (accept.lua). A second
+request starts nothing and is given the first one's task; with another body it is refused.
+
+A route needs nothing for this, whether it starts one task, several, a chain or a chord; of a group each task
+is the same again, but its GroupResult is not. Whatever else a route does, it does each time it is asked: see
+`started_before`. Bodies are compared byte by byte, forms by their fields and the bytes of their files.
+
+A key counts until its task's result expires (`result_expires`). It opens the way to its task as the task's
+id does, so it should be as hard to guess: a UUID.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from typing import IO
+
+from celery.result import AsyncResult
+from flask import Flask, current_app, g, has_request_context, request
+from werkzeug.exceptions import Conflict, UnprocessableEntity
+
+from flask_longtask.celery.sender import BUSY_PATIENCE
+from flask_longtask.celery.sending import Requests
+from flask_longtask.store import Acceptance, Accepted, Claim, Record
+from flask_longtask.web.problems import BadField, problem
+
+HEADER = "Idempotency-Key"
+
+#: Characters that a key may have.
+LONGEST_KEY = 255
+
+_METHODS = frozenset({"POST", "PUT", "PATCH"})
+_FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
+
+# A String of RFC 9651, which the draft asks for; a key without quotation marks is as good.
+_STRING = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
+_BARE = re.compile(r"[!#-~][!-~]*")
+
+_PIECE = 1024 * 1024
+
+
+class KeyReused(UnprocessableEntity):
+    """The key was used before, for another request to the same address."""
+
+    description = "This Idempotency-Key was used before, with another body."
+
+
+class KeyBusy(Conflict):
+    """An earlier request with the key is still being answered, as section 2.6 of the draft has it."""
+
+    description = (
+        "A request with this Idempotency-Key is still being answered. Try again in a second."
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.retry_after = 1
+
+    def get_headers(self, *args: object, **options: object) -> list[tuple[str, str]]:
+        return [*super().get_headers(*args, **options), ("Retry-After", "1")]  # type: ignore[arg-type]
+
+
+class FlaskRequests(Requests):
+    """What the sender of tasks is told of the request that it serves, and what it tells about it."""
+
+    def claim(self) -> Claim | None:
+        if not _applies():
+            return None
+        number = g.setdefault("longtask_claims", 0)
+        g.longtask_claims = number + 1
+        return _claim(number)
+
+    def answer_with(self, earlier: Sequence[str], instead_of: Sequence[str]) -> None:
+        g.setdefault("longtask_earlier", {}).update(zip(instead_of, earlier, strict=False))
+
+    def counts(self, task_id: str) -> str:
+        return counts(task_id)
+
+    def on_accepted(self, task_id: str, acceptance: Acceptance) -> None:
+        if has_request_context() and acceptance.record is not None:
+            g.setdefault("longtask_accepted", {})[task_id] = acceptance.record, acceptance.ahead
+
+    def refuse(self, outcome: Accepted) -> None:
+        raise KeyReused if outcome is Accepted.REUSED else KeyBusy
+
+
+def counts(task_id: str) -> str:
+    """The id of the task that stands for this one in the answer: in most cases it itself."""
+    if not has_request_context():
+        return task_id
+    earlier: Mapping[str, str] = g.get("longtask_earlier", {})
+    return earlier.get(task_id, task_id)
+
+
+def just_accepted(task_id: str) -> tuple[Record, int] | None:
+    """The record of a task that this request has started, and how many tasks are ahead of it."""
+    accepted: Mapping[str, tuple[Record, int]] = g.get("longtask_accepted", {})
+    return accepted.get(task_id)
+
+
+def started_before() -> AsyncResult | None:
+    """The task that an earlier request with the same `Idempotency-Key` has started.
+
+    For a route that does something else before it starts its task and must not do that twice:
+
+        if earlier := started_before():
+            return accepted(earlier)
+
+    While such a request is still being answered, this waits: what it does may be done and its task not yet sent.
+    Raises KeyBusy if that takes longer than a client should wait, and KeyReused if that request had another body.
+    """
+    if not _applies():
+        return None
+    celery_app, claim = current_app.extensions["celery"], _claim(0)
+    backend = celery_app.backend
+    claims = backend.store.claims
+    task_ids, same_body = claims.tasks(claim)
+    if not task_ids and "longtask_turn" not in g:
+        turn = claims.take_turn(claim, BUSY_PATIENCE)
+        if turn is None:
+            raise KeyBusy
+        g.longtask_turn = turn  # until this request has been answered
+        task_ids, same_body = claims.tasks(claim)
+    (first,) = backend.read(task_ids[:1]) or [None]
+    # A task that could not be sent does not count.
+    if first is None or (first.record or {}).get("unsent"):
+        return None
+    if not same_body:
+        raise KeyReused
+    return celery_app.AsyncResult(task_ids[0])
+
+
+def _end_turn(error: BaseException | None) -> None:
+    if turn := g.pop("longtask_turn", None):
+        current_app.extensions["celery"].backend.store.claims.end_turn(turn)
+
+
+def init_app(app: Flask) -> None:
+    app.before_request(_check_key)
+    app.teardown_request(_end_turn)
+    app.register_error_handler(KeyReused, problem)
+    app.register_error_handler(KeyBusy, problem)
+
+
+def _check_key() -> None:
+    if request.endpoint and _applies():  # else it is 404 or 405, whatever the key
+        _key()
+
+
+def _applies() -> bool:
+    return has_request_context() and request.method in _METHODS and HEADER in request.headers
+
+
+def _key() -> str:
+    text = request.headers[HEADER].strip()
+    if quoted := _STRING.fullmatch(text):
+        text = re.sub(r"\\(.)", r"\1", quoted[1])
+    elif not _BARE.fullmatch(text):
+        text = ""
+    if not 1 <= len(text) <= LONGEST_KEY:
+        raise BadField(HEADER, f"must have 1 to {LONGEST_KEY} visible ASCII characters.")
+    return text
+
+
+def _claim(number: int) -> Claim:
+    if "longtask_body" not in g:
+        g.longtask_body = _fingerprint()
+    name = blake2b(digest_size=16)
+    _add(name, request.method, request.script_root + request.path, _key(), str(number))
+    return Claim(name.hexdigest(), g.longtask_body)
+
+
+def _fingerprint() -> str:
+    """Tells one body from another. An uploaded file is read piece by piece from where it was kept."""
+    digest = blake2b(digest_size=16)
+    _add(digest, request.query_string, request.mimetype)
+    if request.mimetype not in _FORMS:
+        _add(digest, request.get_data())
+        return digest.hexdigest()
+    for field, value in request.form.items(multi=True):
+        _add(digest, field or "", value)
+    for field, file in request.files.items(multi=True):
+        _add(digest, field or "", file.filename or "", file.mimetype, _file_digest(file.stream))
+    return digest.hexdigest()
+
+
+def _file_digest(stream: IO[bytes]) -> bytes:
+    digest = blake2b(digest_size=16)
+    position = stream.tell()
+    stream.seek(0)
+    while piece := stream.read(_PIECE):
+        digest.update(piece)
+    stream.seek(position)
+    return digest.digest()
+
+
+def _add(digest: blake2b, *parts: str | bytes) -> None:
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
+        digest.update(b"%d:" % len(data) + data)

@@ -1,0 +1,36 @@
+"""`Prefer: wait=30` (RFC 7240): a client that would rather wait than ask again, so that a shell needs no loop."""
+
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from flask import request
+
+from flask_longtask.status import ENDED_STATES
+from flask_longtask.web.stream import subscription
+
+#: Seconds that one request may wait: less than proxies take for a dead connection.
+LONGEST = 50
+
+_WAIT = re.compile(r'(?:^|,)\s*wait\s*=\s*"?(\d{1,9})"?\s*(?=[,;]|$)', re.IGNORECASE)
+
+
+def wait_for_end(task_id: str, status: Mapping[str, Any]) -> int | None:
+    """Wait until the task has ended or the preferred time is up, whichever comes first.
+
+    Returns the seconds that it might have taken, None where the client has no such preference.
+    """
+    # Only the first one counts, and what cannot be understood is ignored, as the RFC has it.
+    preferred = _WAIT.search(request.environ.get("HTTP_PREFER", ""))
+    if preferred is None:
+        return None
+    seconds = min(int(preferred[1]), LONGEST)
+    if status["state"] in ENDED_STATES:
+        return seconds
+    until = time.monotonic() + seconds
+    with subscription().watch({task_id: status}) as watcher:
+        while (left := until - time.monotonic()) > 0 and not watcher.closed:
+            if any(news.ended for news in watcher.wait(left)):
+                break
+    return seconds
