@@ -1,0 +1,22 @@
+"""docs/life.md says what the code does."""
+
+from redis import Redis
+
+from tests.store import life
+
+
+def test_the_document_has_the_tables_that_the_code_draws(redis: Redis) -> None:
+    text = life.DOCUMENT.read_text()
+
+    tables = life.draw(redis)
+
+    assert life.drawn(text).splitlines() == tables.splitlines(), "python -m tests.store.life"
+
+
+def test_every_table_has_every_state() -> None:
+    text = life.DOCUMENT.read_text()
+    assert text.count(life.BEGIN) == text.count(life.END) == 1
+    # A column for each thing that can happen to a task, and a line for each state in each table.
+    for events in (life.SENDERS, life.ATTEMPTS, life.OTHERS):
+        assert f"| state | {' | '.join(events)} |" in text
+    assert all(text.count(f"\n| **{state}** |") == 4 for state in life.STATES)

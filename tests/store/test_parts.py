@@ -1,0 +1,301 @@
+"""The store's parts that need no task: shared reads, the connections of a web process, the clock."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import MaxConnectionsError, RedisError
+from redis.retry import Retry
+
+from flask_longtask.store import Store
+from flask_longtask.store.batch import BatchedReads
+from flask_longtask.store.clock import Clock
+from flask_longtask.store.pool import WebPool
+from tests.processes import RedisServer, wait_until
+from tests.store.actors import record_of, send
+
+# -- batched reads ---------------------------------------------------------------------------------
+
+
+class Interrupted(BaseException):
+    """What ends one request and no other, as gevent.Timeout does: it is no Exception."""
+
+
+class Reader:
+    """A read that waits until it is let go. `fail` are what the reads to come raise."""
+
+    def __init__(self) -> None:
+        self.reads: list[list[int]] = []
+        self.fail: list[BaseException] = []
+        self.may_go = threading.Event()
+
+    def __call__(self, items: Sequence[int]) -> list[int]:
+        self.reads.append(list(items))
+        assert self.may_go.wait(10)
+        if self.fail:
+            raise self.fail.pop(0)
+        return [item * 10 for item in items]
+
+
+class Asking(threading.Thread):
+    """Somebody who asks for some items, and what came of it."""
+
+    def __init__(self, batched: BatchedReads[int], *items: int) -> None:
+        super().__init__()
+        self.outcome: Any = None
+        self._ask = lambda: batched.read(items)
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.outcome = list(self._ask())
+        except BaseException as error:  # it is what the test is about
+            self.outcome = error
+
+
+@pytest.fixture
+def reader() -> Reader:
+    return Reader()
+
+
+@pytest.fixture
+def batched(reader: Reader) -> BatchedReads[int]:
+    return BatchedReads(reader)
+
+
+def ask_during_a_read(batched: BatchedReads[int], reader: Reader, *numbers: int) -> list[Asking]:
+    """The first alone, which is under way, and then the others, who come while it is."""
+    asking = [Asking(batched, 1)]
+    wait_until(lambda: reader.reads)
+    for number in numbers:
+        asking.append(Asking(batched, number, -number))
+    # They have all asked: their batch is the one that is open.
+    wait_until(lambda: len(batched._open.items if batched._open else ()) == 2 * len(numbers))
+    return asking
+
+
+def test_who_asks_during_a_read_shares_the_next_one(
+    batched: BatchedReads[int], reader: Reader
+) -> None:
+    asking = ask_during_a_read(batched, reader, 2, 3, 4)
+    reader.may_go.set()
+    for one in asking:
+        one.join()
+
+    assert [one.outcome for one in asking] == [[10], [20, -20], [30, -30], [40, -40]]
+    assert len(reader.reads) == 2
+
+
+def test_an_interrupted_reader_is_alone_with_its_exception(
+    batched: BatchedReads[int], reader: Reader
+) -> None:
+    # Given three who share a read; the one who reads for them is interrupted
+    asking = ask_during_a_read(batched, reader, 2, 3, 4)
+    first, *sharing = asking
+    interrupted = Interrupted()
+    reader.fail = [interrupted, interrupted]
+    reader.may_go.set()
+    for one in asking:
+        one.join()
+
+    # Then that one's request has ended by it, and the others were read for.
+    assert first.outcome is interrupted
+    assert [one.outcome for one in sharing].count(interrupted) == 1
+    others = [one.outcome for one in sharing if one.outcome is not interrupted]
+    assert len(others) == 2
+    assert all(outcome[0] == -outcome[1] for outcome in others)
+
+
+def test_a_value_error_of_one_reader_is_raised_in_its_call_only(
+    batched: BatchedReads[int], reader: Reader
+) -> None:
+    asking = ask_during_a_read(batched, reader, 2, 3)
+    reader.fail = [ValueError(), ValueError()]
+    reader.may_go.set()
+    for one in asking:
+        one.join()
+
+    assert [isinstance(one.outcome, ValueError) for one in asking].count(True) == 2
+
+
+def test_an_outage_is_everybodys(batched: BatchedReads[int], reader: Reader) -> None:
+    # Given a Redis that says nothing until the wait for it is over
+    asking = ask_during_a_read(batched, reader, 2, 3, 4)
+    error = RedisConnectionError("away")
+    reader.fail = [error]
+    reader.may_go.set()
+    for one in asking:
+        one.join()
+
+    # Then those who had come meanwhile are told so, and do not wait for as long again.
+    assert {type(one.outcome) for one in asking} == {RedisConnectionError}
+    assert len(reader.reads) == 1
+    assert batched.read([5]) == [50]
+
+
+# -- the connections of a web process --------------------------------------------------------------
+
+
+@pytest.fixture
+def pool(store_server: RedisServer) -> Iterator[WebPool]:
+    pool = WebPool(
+        wait=0.05,
+        max_connections=2,
+        host="127.0.0.1",
+        port=store_server.port,
+        retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
+    )
+    yield pool
+    pool.disconnect()
+
+
+def test_a_connection_is_used_again(pool: WebPool) -> None:
+    client = Redis(connection_pool=pool)
+    for _ in range(5):
+        assert client.ping()
+    assert len(pool.idle) == 1
+
+
+def test_who_finds_all_connections_in_use_waits_for_one(pool: WebPool) -> None:
+    connections = [pool.get_connection() for _ in range(2)]
+    with pytest.raises(MaxConnectionsError):
+        pool.get_connection()
+
+    pool.wait = 10
+    threading.Timer(0.05, lambda: pool.release(connections.pop())).start()
+    third = pool.get_connection()
+
+    assert isinstance(MaxConnectionsError(), RedisError)
+    pool.release(third)
+    pool.release(connections.pop())
+
+
+def test_a_connection_that_has_died_is_replaced(pool: WebPool, redis: Redis) -> None:
+    client = Redis(connection_pool=pool)
+    name = client.client_id()
+    redis.client_kill_filter(_id=name)
+
+    assert client.ping()
+    assert len(pool.idle) == 1
+
+
+def test_a_forked_process_takes_none_of_its_parents_connections(
+    pool: WebPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = Redis(connection_pool=pool)
+    client.ping()
+    (parents,) = pool.idle
+    monkeypatch.setattr(pool, "process", os.getpid() + 1)
+
+    assert client.ping()
+    assert parents not in pool.idle
+    parents.disconnect()
+
+
+# -- the clock -------------------------------------------------------------------------------------
+
+
+class Times:
+    """This host's monotonic clock and Redis's, as a test sets them."""
+
+    def __init__(self) -> None:
+        self.host = 1000.0
+        self.redis = 1_700_000_000.0
+        self.asked = 0
+        self.fails: RedisError | None = None
+
+    def ask(self) -> float:
+        self.asked += 1
+        if self.fails:
+            raise self.fails
+        return self.redis
+
+    def pass_(self, seconds: float) -> None:
+        self.host += seconds
+        self.redis += seconds
+
+
+@pytest.fixture
+def times(monkeypatch: pytest.MonkeyPatch) -> Times:
+    times = Times()
+    monkeypatch.setattr("flask_longtask.store.clock.time.monotonic", lambda: times.host)
+    # No other clock has a say: an hour's difference is none.
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    return times
+
+
+def test_the_clock_tells_rediss_time_and_asks_seldom(times: Times) -> None:
+    clock = Clock(times.ask)
+    assert not clock.is_known
+    for _ in range(5):
+        assert clock.now() == pytest.approx(times.redis)
+        times.pass_(1)
+    assert times.asked == 1
+    assert clock.is_known
+
+    times.pass_(Clock.FRESH)
+    assert not clock.is_known
+    assert clock.now() == pytest.approx(times.redis)
+    assert times.asked == 2
+
+
+def test_an_answer_of_redis_sets_the_clock(times: Times) -> None:
+    clock = Clock(times.ask)
+    clock.set(times.redis)
+    assert clock.now() == pytest.approx(times.redis)
+    assert times.asked == 0
+
+
+def test_a_host_that_was_suspended_asks_again(times: Times) -> None:
+    # Given an hour that this host's clock does not count (and 10 s that it does)
+    clock = Clock(times.ask)
+    clock.now()
+    times.redis += 3600
+    times.pass_(Clock.FRESH)
+
+    assert clock.now() == pytest.approx(times.redis)
+
+
+def test_a_redis_whose_time_was_set_is_followed_at_its_next_answer(times: Times) -> None:
+    clock = Clock(times.ask)
+    clock.now()
+    times.redis -= 7200
+    clock.set(times.redis)
+
+    assert clock.now() == pytest.approx(times.redis)
+
+
+def test_a_time_that_is_not_known_and_cannot_be_asked_for_is_an_error(times: Times) -> None:
+    clock = Clock(times.ask)
+    times.fails = RedisConnectionError("away")
+    with pytest.raises(RedisConnectionError):
+        clock.now()
+
+    # One that was told a moment ago is good.
+    clock.set(times.redis)
+    assert clock.now() == pytest.approx(times.redis)
+
+
+@pytest.mark.parametrize("act", [lambda s: send(s, "a"), lambda s: s.workers.look()])
+def test_what_the_store_does_anyhow_sets_its_clock(
+    store: Store, act: Callable[[Store], Any]
+) -> None:
+    assert not store.clock.is_known
+    act(store)
+    assert store.clock.is_known
+
+
+def test_a_host_whose_clock_is_wrong_stores_rediss_time(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: 1e9)
+    send(store, "a")
+
+    (seconds, _) = store.client.time()  # type: ignore[misc]
+    assert record_of(store, "a")["submitted"] == pytest.approx(seconds, abs=2)
