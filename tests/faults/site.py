@@ -1,5 +1,6 @@
 """The app with a route that starts any of the tests' tasks in any way; the worker's app as well."""
 
+from celery import chain
 from flask import request
 from werkzeug.wrappers import Response
 
@@ -14,3 +15,14 @@ __all__ = ["app", "celery", "tasks"]
 def start(name: str) -> Response:
     """The arguments of `apply_async` as JSON."""
     return accepted(getattr(tasks, name).apply_async(**request.get_json()))
+
+
+@app.post("/start-chain/<name>/<int:length>")
+def start_chain(name: str, length: int) -> list[str]:
+    """The ids of tasks of which each follows the one before it."""
+    result = chain(getattr(tasks, name).si() for _ in range(length)).delay()
+    task_ids = []
+    while result is not None:
+        task_ids.insert(0, result.id)
+        result = result.parent
+    return task_ids

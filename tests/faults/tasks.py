@@ -54,6 +54,17 @@ def quick(self):
     return "done"
 
 
+@shared_task(bind=True, ignore_result=True)
+def with_its_result_ignored(self):
+    note(self)
+    return "done"
+
+
+@shared_task
+def failing():
+    raise ValueError("row 4 has no name")
+
+
 @shared_task(bind=True)
 def killing_its_child(self):
     """Take the pool process along that runs it, as a crash or the kernel's out-of-memory killer does."""
