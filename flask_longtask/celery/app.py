@@ -99,12 +99,13 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
     @property
     def broker_is_store(self) -> bool:
         """Whether messages and records are in the same Redis, so that one step can write both."""
-        return _place(self.conf.broker_write_url) == _place(self.conf.result_backend)
+        url = str(self.conf.broker_write_url)
+        is_ours = self.conf.broker_transport == transport.transport_for(url)
+        return is_ours and _place(url) == _place(str(self.conf.result_backend))
 
 
 def _place(url: str) -> tuple[str, ...]:
     """Where a URL leads to, without the credentials."""
-    url = str(url)
     if ";" in url or url.startswith("sentinel"):
         return (url,)
     parts = urlsplit(url)

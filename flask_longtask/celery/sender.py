@@ -70,16 +70,16 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
                         self._unclear.append(task)
                     # Celery and Flask apps both know this one as "the broker is away".
                     raise OperationalError(str(error)) from error
-                except NotAccepted:
-                    outcome = task.acceptance.outcome
+                except NotAccepted as refusal:
+                    outcome, earlier, *_ = refusal.acceptance
                     if outcome is Accepted.EARLIER:
                         task_ids = [task.task_id, *task.options["followers"]]
-                        self.app.requests.answer_with(task.acceptance.task_ids, task_ids)
+                        self.app.requests.answer_with(earlier, task_ids)
                         return None
                     if outcome is Accepted.BUSY and time.monotonic() - started < BUSY_PATIENCE:
                         time.sleep(BUSY_LOOK)
                         continue
-                    self._refuse(task)
+                    self._refuse(task, outcome)
 
         return send_task_message
 
@@ -113,12 +113,21 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
                 sending.reset(token)
         else:
             sent = self._send_elsewhere(task, publish)
+        if task.acceptance is None:
+            raise OperationalError("The task's message was routed to no queue.")
         self.app.requests.on_accepted(task.task_id, task.acceptance)
-        while self._unclear:
-            unclear = self._unclear.popleft()
-            with suppress(RedisError):
-                unclear.store.tasks.confirm(unclear.task_id, unclear.nonce, sent=False)
+        self._bury_unclear()
         return sent
+
+    def _bury_unclear(self) -> None:
+        """Redis answers: see to it that what was told to have failed never runs."""
+        while self._unclear:
+            task = self._unclear.popleft()
+            try:
+                task.store.tasks.confirm(task.task_id, task.nonce, sent=False)
+            except RedisError:
+                self._unclear.append(task)
+                return
 
     def _send_elsewhere(self, task: Sending, publish: Callable[[], Any]) -> Any:
         """Record the task, send its message, and record that it is sent."""
@@ -131,7 +140,7 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
                 task.options["most_waiting"] = 0
                 acceptance = task.accept(queue)
         if not acceptance.is_sent:
-            raise NotAccepted
+            raise NotAccepted(acceptance)
         try:
             sent = publish()
         except Exception:
@@ -141,8 +150,7 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
         task.store.tasks.confirm(task.task_id, task.nonce, sent=True)
         return sent
 
-    def _refuse(self, task: Sending) -> None:
-        outcome = task.acceptance.outcome
+    def _refuse(self, task: Sending, outcome: Accepted) -> None:
         if outcome is Accepted.FULL:
             raise QueueFull(task.options["most_waiting"])
         if outcome is Accepted.LATE:

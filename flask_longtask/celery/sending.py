@@ -11,9 +11,16 @@ from flask_longtask.store import Acceptance, Accepted, Claim, Queue, Record, Sto
 class NotAccepted(Exception):
     """The store has refused a task, so that its message was not pushed."""
 
+    def __init__(self, acceptance: Acceptance) -> None:
+        super().__init__(acceptance.outcome.value)
+        self.acceptance = acceptance
+
 
 class Sending:
     """A task that is being sent: what the transport needs to record it in the step that pushes its message."""
+
+    #: What came of it; None before.
+    acceptance: Acceptance | None = None
 
     def __init__(self, store: Store, task_id: str, record: Record, **options: Any) -> None:
         self.store = store
@@ -24,10 +31,11 @@ class Sending:
         self.nonce = uuid4().hex
 
     def accept(self, queue: Queue, message: str = "") -> Acceptance:
-        self.acceptance = self.store.tasks.accept(
+        acceptance = self.store.tasks.accept(
             self.task_id, self.record, queue, self.nonce, message=message, **self.options
         )
-        return self.acceptance
+        self.acceptance = acceptance
+        return acceptance
 
 
 #: The task that this thread or greenlet sends by way of a broker which is the store as well.

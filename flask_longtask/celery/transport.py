@@ -216,8 +216,9 @@ class LeaseChannel:
         task = sending.get()
         if task is not None and message["headers"].get("id") == task.task_id:
             text = dumps(message)  # type: ignore[no-untyped-call]
-            if not task.accept(Queue(queue, lists, number), text).is_sent:
-                raise NotAccepted
+            acceptance = task.accept(Queue(queue, lists, number), text)
+            if not acceptance.is_sent:
+                raise NotAccepted(acceptance)
         elif self._expires.get(queue):
             super()._put(queue, message, **options)  # type: ignore[misc]
         else:

@@ -11,6 +11,8 @@ import pytest
 from tests.faults.system import LEASE, SLACK, System
 from tests.processes import RabbitServer, Worker, wait_until
 
+pytestmark = pytest.mark.pools
+
 #: Pools that can end a task which does not end by itself. A thread cannot be ended, nor the worker's own.
 STOPPING = ("prefork", "gevent")
 
