@@ -96,7 +96,7 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         self._message_connection = self.connection_for_write()
         return cast(Store, self._message_connection.default_channel.store)
 
-    @property
+    @cached_property
     def broker_is_store(self) -> bool:
         """Whether messages and records are in the same Redis, so that one step can write both."""
         url = str(self.conf.broker_write_url)

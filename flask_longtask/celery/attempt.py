@@ -46,3 +46,13 @@ def remember(request: Context, run: Run) -> None:
 def run_of(request: Context | None) -> Run | None:
     """The attempt that writes in the name of this request; None for a worker's main process, or outside of one."""
     return _runs.get(request) if request is not None else None
+
+
+def is_stopping() -> bool:
+    """Whether this worker is to stop."""
+    # A web process has no use for all that this imports.
+    from celery.worker import state  # noqa: PLC0415
+
+    # Celery keeps the exit code here once it stops, and 0 is one.
+    codes = state.should_stop, state.should_terminate
+    return any(code is not None and code is not False for code in codes)

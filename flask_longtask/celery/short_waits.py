@@ -7,6 +7,8 @@ if it had held as many messages as it may, that it may take one again.
 import time
 from typing import Any
 
+from flask_longtask.celery.attempt import is_stopping
+
 #: Seconds between two looks.
 LOOK_INTERVAL = 0.1
 
@@ -25,13 +27,3 @@ class ShortWaits:
             except TimeoutError:
                 if left <= LOOK_INTERVAL or is_stopping():
                     raise
-
-
-def is_stopping() -> bool:
-    """Whether this worker is to stop."""
-    # A web process has no use for all that this imports.
-    from celery.worker import state  # noqa: PLC0415
-
-    # Celery keeps the exit code here once it stops, and 0 is one.
-    codes = state.should_stop, state.should_terminate
-    return any(code is not None and code is not False for code in codes)

@@ -110,7 +110,7 @@ class QoS(virtual.QoS):
         else:
             self.ack(delivery_tag)
 
-    def keep(self, previous: "QoS", messages: Collection[Any]) -> None:
+    def keep(self, messages: Collection[Any]) -> None:
         """Go on holding some messages of a channel whose connection was lost, and hand the others back."""
         kept = {message.delivery_tag for message in messages}
         for message in messages:

@@ -1,4 +1,4 @@
-"""What Redis holds, and the only code that reads or writes it. Knows neither Flask nor Celery.
+"""What Redis holds, and the only code that reads or writes it. Knows neither Flask nor Celery. From a plain script:
 
 store = Store(Redis.from_url("redis://127.0.0.1:6379/0"))
 store.tasks.accept("4711", {"task": "add"}, Queue("celery", ["celery"]), nonce="1", message="{…}")

@@ -47,13 +47,7 @@ class Messages:
 
     def push(self, queue: str, list_name: str, message: str) -> None:
         """A message that belongs to no task: it is only pushed."""
-        pipeline: Any = self._client.pipeline(transaction=False)
-        pipeline.lpush(list_name, message)
-        bell = self._keys.bell(queue)
-        pipeline.lpush(bell, 1)
-        pipeline.ltrim(bell, 0, 99)
-        pipeline.expire(bell, 60)
-        pipeline.execute()
+        self._scripts.run("push", message, list=list_name, queue=queue)
 
     def take(self, request: TakeRequest) -> tuple[str, str] | None:
         """The queue and the text of the next message. One that is to be acknowledged is held from now on."""

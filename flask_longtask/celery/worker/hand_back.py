@@ -7,8 +7,8 @@ from celery import bootsteps
 from celery.signals import worker_shutting_down
 from celery.worker import state
 
-from flask_longtask.celery.attempt import WORKER_ID, Pool
-from flask_longtask.celery.worker.step import AFTER_TASKS, is_stopping, leases_of
+from flask_longtask.celery.attempt import WORKER_ID, Pool, is_stopping
+from flask_longtask.celery.worker.step import AFTER_TASKS, leases_of
 
 
 class HandBack(bootsteps.StartStopStep):  # type: ignore[misc]

@@ -14,10 +14,10 @@ from celery.worker import state
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from flask_longtask.celery.attempt import WORKER_ID, Pool
+from flask_longtask.celery.attempt import WORKER_ID, Pool, is_stopping
 from flask_longtask.celery.transport import QoS
 from flask_longtask.celery.worker.audit import Audit
-from flask_longtask.celery.worker.step import AFTER_TASKS, is_stopping, leases_of
+from flask_longtask.celery.worker.step import AFTER_TASKS, leases_of
 from flask_longtask.store import Store
 from flask_longtask.store.presence import INTERVAL
 
@@ -48,7 +48,7 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no
         qos = leases_of(consumer)
         if qos and self._qos is not None:
             running = [r.message for r in tuple(state.active_requests) if not r.acknowledged]
-            qos.keep(self._qos, running)
+            qos.keep(running)
         self._qos = qos
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, args=(consumer,), daemon=True)
@@ -60,9 +60,8 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no
     def _withdraw(self, **_: Any) -> None:
         """The worker's tasks have ended, or were handed back."""
         self._has_stopped.set()
-        with suppress(
-            RedisError, OperationalError
-        ):  # then another worker finds that this one is lost
+        # If it cannot be said now, another worker finds that this one is lost.
+        with suppress(RedisError, OperationalError):
             for store in self._stores(self._consumer):
                 store.messages.hand_back(WORKER_ID)
                 store.workers.forget(WORKER_ID)

@@ -2,10 +2,7 @@
 
 from typing import Any
 
-from flask_longtask.celery.short_waits import is_stopping
 from flask_longtask.celery.transport import QoS
-
-__all__ = ["AFTER_TASKS", "is_stopping", "leases_of"]
 
 #: Every step comes after the one that has begun to take messages.
 AFTER_TASKS = ("celery.worker.consumer.tasks:Tasks",)
