@@ -24,6 +24,8 @@ DEFAULTS = {
     "task_reject_on_worker_lost": True,
     "worker_lost_wait": 1.0,  # seconds that a lost child's last word is waited for
     "worker_prefetch_multiplier": 1,
+    # A message that no worker can take is put aside, and its task told to have failed.
+    "worker_consumer": "flask_longtask.celery.worker.consumer:Consumer",
     "redis_socket_timeout": transport.SILENCE,  # of what a worker stores; it tries again until it is stored
     "redis_socket_connect_timeout": 1.0,
     "broker_connection_retry_on_startup": True,
@@ -95,6 +97,12 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
             return None
         self._message_connection = self.connection_for_write()
         return cast(Store, self._message_connection.default_channel.store)
+
+    @property
+    def stores(self) -> list[Store]:
+        """Where messages are leased, and last where records are: one Redis, or two, or one of them elsewhere."""
+        records, messages = cast(Store, self.backend.store), self.message_store
+        return [records] if messages is None or messages is records else [messages, records]
 
     @cached_property
     def broker_is_store(self) -> bool:

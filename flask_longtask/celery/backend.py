@@ -42,6 +42,10 @@ class MessageLost(Exception):
     """A task has no message any more: its queue was purged, or lost by its broker."""
 
 
+class MessageRejected(Exception):
+    """A task's message is not what Celery writes, and no worker can take it."""
+
+
 class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery has no types
     """Celery's result backend for Redis, on the store."""
 
@@ -198,17 +202,29 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
         if record.get("sending"):
             reason = "Its message was not sent."
         reason += " Its worker was lost, too." if record.get("attempt") else " It never ran."
-        document = self._document(task_id, MessageLost(reason), states.FAILURE)
-        change = self.store.tasks.record_event(task_id, Event.MESSAGE_LOST, document)
-        if change.outcome is Outcome.STORED:
-            logger.warning("Task %s has ended: %s", task_id, reason)
-            for follower in record.get("followers") or ():
-                self.lose_follower(follower)
+        self._end_unrun(task_id, record, Event.MESSAGE_LOST, MessageLost(reason))
 
-    def lose_follower(self, task_id: str) -> None:
+    def reject(self, task_id: str, reason: str) -> None:
+        """End a task whose message no worker can take, and those that were to follow it.
+
+        One that runs by another message goes on.
+        """
+        (stored,) = self.read([task_id])
+        record = (stored and stored.record) or {}
+        event = Event.MESSAGE_LOST if record else Event.END
+        error = MessageRejected(f"Its message cannot be read. {reason}")
+        self._end_unrun(task_id, record, event, error)
+
+    def _end_unrun(self, task_id: str, record: Record, event: Event, error: Exception) -> None:
+        document = self._document(task_id, error, states.FAILURE)
+        change = self.store.tasks.record_event(task_id, event, document)
+        if change.outcome is not Outcome.STORED:
+            return
+        logger.warning("Task %s has ended: %s", task_id, error)
         reason = MessageLost("The task before it has not been run to its end.")
-        document = self._document(task_id, reason, states.FAILURE)
-        self.store.tasks.record_event(task_id, Event.END, document)
+        for follower in record.get("followers") or ():
+            document = self._document(follower, reason, states.FAILURE)
+            self.store.tasks.record_event(follower, Event.END, document)
 
     def mark_as_done(
         self,

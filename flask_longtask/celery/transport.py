@@ -19,13 +19,14 @@ from typing import Any
 
 from kombu.exceptions import OperationalError
 from kombu.transport import redis, virtual
-from kombu.utils.json import dumps, loads
+from kombu.utils.json import dumps
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from flask_longtask.celery.attempt import WORKER_ID
+from flask_longtask.celery.message import Message, read
 from flask_longtask.celery.sending import NotAccepted, sending
 from flask_longtask.celery.short_waits import ShortWaits
 from flask_longtask.store import Queue, Store
@@ -122,6 +123,7 @@ class QoS(virtual.QoS):
 
 class LeaseChannel:
     QoS = QoS
+    Message = Message
 
     #: What the store puts before its keys.
     longtask_prefix = ""
@@ -193,12 +195,12 @@ class LeaseChannel:
             self.maybe_reauth()
         if waited:
             raise Empty  # what rang is fetched next
-        if not reply:
+        taken = self.messages.taken(reply)
+        if taken is None:
             self._all_empty = True
             raise Empty
-        queue, message = (part.decode() for part in reply)
-        self._queue_cycle.rotate(queue)
-        self.connection._deliver(loads(message), queue)  # type: ignore[no-untyped-call]
+        self._queue_cycle.rotate(taken.queue)
+        self.connection._deliver(read(taken), taken.queue)
         return True
 
     # What a virtual channel of Kombu's is made of.
@@ -207,7 +209,7 @@ class LeaseChannel:
         taken = self.messages.take(self._request([queue]))
         if taken is None:
             raise Empty
-        return loads(taken[1])  # type: ignore[no-untyped-call]
+        return read(taken)
 
     def _put(self: Any, queue: str, message: dict[str, Any], **options: Any) -> None:
         lists = self._lists(queue)

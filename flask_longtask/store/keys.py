@@ -17,6 +17,7 @@ running:<worker>     set         the tasks that it runs, whose messages it holds
 unheld:<worker>      set         the tasks that it runs without one in this Redis         when stopped or lost
 reserved:<worker>    set         the tasks that it has received and not started           when stopped or lost
 held:<worker>        hash        the messages that it holds, by their delivery tags       acknowledged or handed back
+rejected             list        messages that no worker could take; the last 100         a week after the last
 bell:<queue>         list        wakes a worker that waits for messages; 100 at most      after a minute
 heartbeat            time        when any worker's last heartbeat was                     never
 calm                 time        until when no worker is taken for lost                   never
@@ -45,6 +46,7 @@ class Keys:
         self.calm = self._name("calm")
         self.auditor = self._name("auditor")
         self.writable = self._name("writable")
+        self.rejected = self._name("rejected")
 
     def _name(self, name: str) -> str:
         return self.prefix + name

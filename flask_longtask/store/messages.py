@@ -24,6 +24,28 @@ MOST_LOOKED_THROUGH = 20_000
 #: Messages handed back in one round trip.
 AT_ONCE = 100
 
+#: Of the messages that no worker could take: how many are kept, the bytes of each, and for how many seconds.
+MOST_REJECTED = 100
+LONGEST_REJECTED = 10_000
+REJECTED_KEPT = 7 * 24 * 3600
+
+
+class Taken(NamedTuple):
+    """A message as it is stored, and the tag by which the worker holds it: "" if it does not."""
+
+    queue: str
+    text: bytes
+    tag: str
+
+
+class Rejected(NamedTuple):
+    """A message that was put aside, since no worker could take it. `at` is by Redis's clock."""
+
+    at: float
+    queue: str
+    reason: str
+    message: str  # its beginning
+
 
 class TakeRequest(NamedTuple):
     """Which lists a worker looks at for a message, in this order; of each its queue, and whether it is acknowledged."""
@@ -49,14 +71,18 @@ class Messages:
         """A message that belongs to no task: it is only pushed."""
         self._scripts.run("push", message, list=list_name, queue=queue)
 
-    def take(self, request: TakeRequest) -> tuple[str, str] | None:
-        """The queue and the text of the next message. One that is to be acknowledged is held from now on."""
-        taken = self._scripts.run("take", keys=request.lists, **self._options(request))
-        return taken and (taken[0].decode(), taken[1].decode())
+    def take(self, request: TakeRequest) -> Taken | None:
+        """The next message. One that is to be acknowledged is held from now on."""
+        reply = self._scripts.run("take", keys=request.lists, **self._options(request))
+        return self.taken(reply)
 
     def take_command(self, request: TakeRequest) -> list[Any]:
-        """The same as a command of Redis, to be sent and answered in an event loop."""
+        """The same as a command of Redis, to be sent in an event loop. `taken` reads the reply."""
         return self._scripts.command("take", request.lists, **self._options(request))
+
+    @staticmethod
+    def taken(reply: Any) -> Taken | None:
+        return Taken(reply[0].decode(), reply[1], reply[2].decode()) if reply else None
 
     def wait_command(self, queues: Sequence[str], timeout: float) -> list[Any]:
         """The command that waits until there may be a message in one of the queues, or the time is up, in seconds."""
@@ -99,7 +125,11 @@ class Messages:
         while some := list(islice(held, AT_ONCE)):
             pipeline: Any = self._client.pipeline(transaction=False)
             for tag, text in some:
-                list_name, queue, message = json.loads(text)
+                entry = _read_held(text)
+                if entry is None:
+                    self.put_aside("It was not held as a message is.", worker=worker, tag=tag)
+                    continue
+                list_name, queue, message = entry
                 self._scripts.run(
                     "hand_back_message",
                     _redelivered(message),
@@ -111,6 +141,39 @@ class Messages:
                     at_the_end=at_the_end,
                 )
             pipeline.execute()
+
+    def put_aside(
+        self,
+        reason: str,
+        *,
+        worker: str | None = None,
+        tag: str | None = None,
+        queue: str = "",
+        text: bytes | str = "",
+    ) -> None:
+        """Put a message aside that no worker can take.
+
+        It is the one that `worker` holds by `tag`, or one of another broker, of which `text` tells.
+        """
+        self._scripts.run(
+            "put_aside",
+            text,
+            worker=worker,
+            tag=tag,
+            queue=queue,
+            reason=reason,
+            most=MOST_REJECTED,
+            longest=LONGEST_REJECTED,
+            kept=REJECTED_KEPT,
+        )
+
+    def rejected(self) -> list[Rejected]:
+        """The messages that were put aside, the last one first."""
+        entries: Any = self._client.lrange(self._keys.rejected, 0, -1)
+        return [Rejected(**json.loads(entry.decode(errors="replace"))) for entry in entries]
+
+    def count_rejected(self) -> int:
+        return int(self._client.llen(self._keys.rejected))
 
     def missing(self, ready: int | None = None, sure: bool = False) -> tuple[bool, list[str]]:
         """Whether there are fewer messages than tasks that need one, and the tasks that have none.
@@ -124,9 +187,26 @@ class Messages:
         return bool(too_few), [task_id.decode() for task_id in task_ids]
 
 
-def _redelivered(message: str) -> str:
+def _read_held(text: bytes) -> tuple[str, str, str] | None:
+    """The list, the queue and the text of a message that is held; None if that is not what is there.
+
+    A message may be any bytes; those that are not UTF-8 are kept as Python keeps them in names of files.
+    """
+    try:
+        list_name, queue, message = json.loads(text.decode(errors="surrogateescape"))
+    except (ValueError, TypeError):
+        return None
+    entry = list_name, queue, message
+    return entry if all(isinstance(part, str) for part in entry) else None
+
+
+def _redelivered(message: str) -> bytes:
     """The message with the marks by which Celery knows that it was delivered before."""
-    parsed = json.loads(message)
-    parsed["properties"].setdefault("delivery_info", {})["redelivered"] = True
-    parsed.setdefault("headers", {})["redelivered"] = True
-    return json.dumps(parsed)
+    try:
+        parsed = json.loads(message)
+        for holder, name in ((parsed["properties"], "delivery_info"), (parsed, "headers")):
+            holder[name] = {**(holder.get(name) or {}), "redelivered": True}
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        # Not what Kombu has written: the worker that takes it puts it aside.
+        return message.encode(errors="surrogateescape")
+    return json.dumps(parsed).encode()

@@ -139,16 +139,19 @@ def health() -> Response:
         present = _backend().store.presence.look()
         if not present.writable:
             return _unhealthy("read-only", "Redis takes no writes: is it full, or a replica?")
-        waiting = count_waiting(current_app.extensions["celery"])
+        celery = current_app.extensions["celery"]
+        waiting = count_waiting(celery)
+        rejected = sum(store.messages.count_rejected() for store in celery.stores)
     except (RedisError, OperationalError) as error:
         return _unhealthy("down", error)
     workers = len(present.workers) if present.workers or present.complete else None
-    return _json({"redis": "up", "workers": workers, "waiting": waiting})
+    document = {"redis": "up", "workers": workers, "waiting": waiting, "rejected": rejected}
+    return _json(document)
 
 
 def _unhealthy(redis: str, reason: object) -> Response:
     current_app.logger.warning("Not healthy: %s", reason)
-    document = {"redis": redis, "workers": None, "waiting": None}
+    document = {"redis": redis, "workers": None, "waiting": None, "rejected": None}
     return _json(document, [("Retry-After", str(RETRY_AFTER))], status=503)
 
 

@@ -18,7 +18,6 @@ from flask_longtask.celery.attempt import WORKER_ID, Pool, is_stopping
 from flask_longtask.celery.transport import QoS
 from flask_longtask.celery.worker.audit import Audit
 from flask_longtask.celery.worker.step import AFTER_TASKS, leases_of
-from flask_longtask.store import Store
 from flask_longtask.store.presence import INTERVAL
 
 logger = logging.getLogger(__name__)
@@ -62,7 +61,7 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no
         self._has_stopped.set()
         # If it cannot be said now, another worker finds that this one is lost.
         with suppress(RedisError, OperationalError):
-            for store in self._stores(self._consumer):
+            for store in self._consumer.app.stores:
                 store.messages.hand_back(WORKER_ID)
                 store.workers.forget(WORKER_ID)
 
@@ -81,7 +80,7 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no
     def _beat(self, consumer: Any, lapse: float, audit: Audit) -> None:
         queues = [] if is_stopping() else [q.name for q in consumer.task_consumer.queues]
         reserved, is_all = ((), False) if consumer.app.broker_is_store else self._reserved.news()
-        for store in self._stores(consumer):
+        for store in consumer.app.stores:
             beat = store.workers.beat(WORKER_ID, consumer.hostname, queues, lapse, reserved, is_all)
             for worker in beat.lost:
                 logger.warning("Worker %s is lost: its tasks are handed out again", worker)
@@ -91,13 +90,6 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no
         # The last of them is the one with the records.
         if beat.is_auditor and not is_stopping():
             audit.look()
-
-    @staticmethod
-    def _stores(consumer: Any) -> list[Store]:
-        """Where messages are leased, and where records are: one Redis, or two, or one of them elsewhere."""
-        store: Store = consumer.app.backend.store
-        messages = consumer.app.message_store
-        return [store] if messages is None or messages is store else [messages, store]
 
 
 class _Reserved:

@@ -4,6 +4,7 @@ import time
 from datetime import datetime, timedelta
 
 from celery.worker import request
+from redis.exceptions import RedisError
 
 
 class Request(request.Request):  # type: ignore[misc]  # Celery has no types
@@ -24,5 +25,8 @@ class Request(request.Request):  # type: ignore[misc]  # Celery has no types
     def _by_host(self, moment: datetime | None) -> datetime | None:
         if moment is None:
             return None
-        ahead = time.time() - self.app.backend.store.clock.now()
+        try:
+            ahead = time.time() - self.app.backend.store.clock.now()
+        except RedisError:  # with another broker a worker takes messages while Redis is away
+            return moment
         return moment + timedelta(seconds=ahead)

@@ -5,20 +5,25 @@
 -- options: worker; for each list its queue in `queues`, and in `acknowledged` whether its messages are: of the
 --          others to take one is all
 --
--- Returns the queue and the message, or nothing.
+-- Returns the queue, the message and the tag by which it is held, "" where it is not; or nothing.
 
 for i, list in ipairs(KEYS) do
     local message = redis.call('LINDEX', list, -1)
     if message then
-        local parsed = options.acknowledged[i] and decode(message)
-        local tag = parsed and parsed.properties and parsed.properties.delivery_tag
-        if tag then
+        local tag = ''
+        if options.acknowledged[i] then
+            local properties = (decode(message) or {}).properties
+            tag = type(properties) == 'table' and properties.delivery_tag
+            if type(tag) ~= 'string' or redis.call('HEXISTS', key('held', options.worker), tag) == 1 then
+                -- Kombu has not written this. It is held all the same, until the worker has put it aside.
+                tag = 'without-' .. redis.call('INCR', key('number'))
+            end
             redis.call('HSET', key('held', options.worker), tag, cjson.encode({list, options.queues[i], message}))
             -- What it holds is looked through when it is lost, even if it is lost before its first heartbeat.
             redis.call('ZADD', key('workers'), 'NX', now, options.worker)
         end
         redis.call('RPOP', list)
-        return {options.queues[i], message}
+        return {options.queues[i], message, tag}
     end
 end
 return false

@@ -1,0 +1,77 @@
+"""Celery's consumer, which puts aside what it cannot take, and goes on. What can be taken is said in protocol.py.
+
+Such a message must cost itself and nothing else. Celery's own consumer handles some kinds of it by logging them, which
+leaves their task waiting for ever; the others end the worker, and then the next one that takes them.
+"""
+
+import logging
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
+from typing import Any
+
+from celery import signals
+from celery.worker import consumer
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from flask_longtask.celery.attempt import WORKER_ID
+from flask_longtask.celery.worker.protocol import fault_of, is_name
+from flask_longtask.celery.worker.step import leases_of
+from flask_longtask.json_text import pack
+
+logger = logging.getLogger(__name__)
+
+
+class Unusable(Exception):
+    """A message is not what Celery's protocol has it."""
+
+
+class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery has no types
+    def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Any], None]:
+        handle = super().create_task_handler(*args, **options)
+        outage = (*self.connection_errors, *self.channel_errors, RedisError, OperationalError)
+
+        def on_task_received(message: Any) -> None:
+            try:
+                fault = fault_of(message)
+                if fault is None:
+                    handle(message)
+                    return
+                error: Exception = Unusable(fault)
+            except outage:
+                raise
+            except Exception as reason:  # whatever else is in the message
+                error = reason
+            self._put_aside(message, error)
+
+        return on_task_received
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        self._put_aside(message, exc)
+
+    def on_unknown_message(self, body: Any, message: Any) -> None:
+        self._put_aside(message, Unusable("It is not a task."))
+
+    def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
+        self._put_aside(message, exc)
+
+    def _put_aside(self, message: Any, error: Exception) -> None:
+        """Keep a message where an operator finds it, end its task, and take it out of its queue."""
+        reason = str(error) if isinstance(error, Unusable) else f"{type(error).__name__}: {error}"
+        task_id = message.headers.get("id")
+        logger.error("A message is put aside (task %s): %.1000s", task_id, reason)
+        backend, leases = self.app.backend, leases_of(self)
+        # With another broker Redis may be away. Then the log is all there is, and its task's message is found missing.
+        with nullcontext() if leases else suppress(RedisError):
+            if is_name(task_id):
+                backend.reject(task_id, reason)
+            if leases:
+                messages = self.app.message_store.messages
+                messages.put_aside(reason, worker=WORKER_ID, tag=message.delivery_tag)
+            else:
+                parts = {name: getattr(message, name) for name in ("headers", "properties", "body")}
+                queue = str(message.delivery_info.get("routing_key") or "")
+                backend.store.messages.put_aside(reason, queue=queue, text=pack(parts))
+        if not message.acknowledged:
+            message.reject_log_error(logger, self.connection_errors)
+        signals.task_rejected.send(sender=self, message=message, exc=error)

@@ -1,0 +1,127 @@
+"""What Celery's message protocol asks of a task's message, checked before Celery relies on it.
+
+https://docs.celeryq.dev/en/stable/internals/protocol.html. Celery itself looks at some of it only where it uses it: in
+the middle of its event loop, which then ends, or in each pool process that takes the message, which dies of it.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from celery.utils.time import maybe_iso8601
+
+Check = Callable[[Any], bool]
+
+
+def _is_text(value: Any) -> bool:
+    # Half of a surrogate pair cannot be written to Redis.
+    return isinstance(value, str) and value.encode(errors="replace").decode() == value
+
+
+def is_name(value: Any) -> bool:
+    """Whether this can be a task's id or name."""
+    return _is_text(value) and value != ""
+
+
+def _is_time(value: Any) -> bool:
+    try:
+        # Celery's own reading of it; a time before the year 1 in this host's zone is none.
+        maybe_iso8601(value).astimezone()
+    except (ValueError, TypeError, AttributeError, OverflowError):
+        return False
+    return True
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_limit(value: Any) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value is None or (is_number and math.isfinite(value) and value >= 0)
+
+
+def _are_limits(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_limit, value))
+
+
+def _is_signature(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and is_name(value.get("task"))
+        and isinstance(value.get("options", {}), dict)
+    )
+
+
+def _are_signatures(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(map(_is_signature, value))
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple)
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+#: Fields of the message's headers, or of its body in version 1 of the protocol. Each may be null but the first two.
+_FIELDS: Mapping[str, Check] = {
+    "id": is_name,
+    "task": is_name,
+    "root_id": _is_text,
+    "parent_id": _is_text,
+    "group": _is_text,
+    "shadow": _is_text,
+    "eta": _is_time,
+    "expires": _is_time,
+    "retries": _is_count,
+    "replaced_task_nesting": _is_count,
+    "timelimit": _are_limits,
+    "stamped_headers": _is_list,
+    "stamps": _is_object,
+}
+
+#: Fields of the third part of the body.
+_EMBEDDED: Mapping[str, Check] = {
+    "callbacks": _are_signatures,
+    "errbacks": _are_signatures,
+    "chain": _are_signatures,
+    "chord": _is_signature,
+}
+
+
+def fault_of(message: Any) -> str | None:
+    """What is wrong with a message; None if Celery can take it.
+
+    Raises whatever decoding its body raises.
+    """
+    body = message.payload
+    if "task" in message.headers:
+        fields = message.headers
+        if not (_is_list(body) and len(body) == 3):
+            return "Its body is not the three parts of a task."
+        arguments, keywords, embedded = body
+    else:
+        fields = body
+        if not _is_object(body) or "task" not in body:
+            return "It is not a task."
+        arguments, keywords, embedded = body.get("args", []), body.get("kwargs", {}), body
+    if not _is_list(arguments):
+        return "Its arguments are not a list."
+    if not (_is_object(keywords) and all(map(_is_text, keywords))):
+        return "Its keyword arguments are not an object."
+    if not (embedded is None or _is_object(embedded)):
+        return "What is to follow it is not an object."
+    for name in ("id", "task"):
+        if fields.get(name) is None:
+            return f"It has no {name}."
+    return _fault_in(fields, _FIELDS) or _fault_in(embedded or {}, _EMBEDDED)
+
+
+def _fault_in(fields: Mapping[str, Any], checks: Mapping[str, Check]) -> str | None:
+    for name, is_right in checks.items():
+        value = fields.get(name)
+        if value is not None and not is_right(value):
+            return f"Its {name} cannot be used: {value!r:.100}"
+    return None

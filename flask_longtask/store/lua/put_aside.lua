@@ -1,0 +1,24 @@
+-- Puts a message aside that no worker can take: to the list of the last ones, with the reason and the time.
+--
+-- ARGV[2]  the message, or what can be said of it; not used if the worker holds it
+-- options: worker, tag   who holds it, where this Redis keeps the messages
+--          queue, reason
+--          most, longest  messages that are kept, and bytes of each
+--          kept           seconds for which they are
+--
+-- Returns 1.
+
+local text, queue = ARGV[2], options.queue
+if options.tag then
+    local held = redis.call('HGET', key('held', options.worker), options.tag)
+    if held then
+        local entry = decode(held) or {}
+        text, queue = entry[3] or held, entry[2] or queue
+        redis.call('HDEL', key('held', options.worker), options.tag)
+    end
+end
+local entry = {at = now, queue = queue, reason = options.reason, message = string.sub(text, 1, options.longest)}
+redis.call('LPUSH', key('rejected'), cjson.encode(entry))
+redis.call('LTRIM', key('rejected'), 0, options.most - 1)
+redis.call('EXPIRE', key('rejected'), options.kept)
+return 1
