@@ -1,11 +1,12 @@
 """The Task base class: runs in the Flask app's context, reports progress, stops when it is cancelled."""
 
+from asyncio import CancelledError
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import Any, NoReturn, TypeVar
 
 import celery
 from billiard.exceptions import WorkerLostError
-from celery.exceptions import Ignore, Reject
+from celery.exceptions import Ignore, Reject, WorkerShutdown, WorkerTerminate
 from celery.result import AsyncResult
 from celery.utils import uuid
 from kombu.exceptions import OperationalError
@@ -32,6 +33,10 @@ class _NotOurs(Ignore):  # type: ignore[misc]
     """This run is not the one that counts: the task has ended, or another worker runs it."""
 
 
+class TaskExited(Exception):
+    """A task has tried to end its process, by `sys.exit()` for instance. That is a failure of its own."""
+
+
 class NotQueued(OperationalError):
     """The transaction has committed, but the task that was to follow it could not be queued.
 
@@ -54,13 +59,26 @@ class Task(celery.Task):  # type: ignore[misc]
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         with self.app.flask_app.app_context():
             try:
-                result = self.run(*args, **kwargs)
+                result = self._run(args, kwargs)
             except Exception as exception:
                 self._stop_tracking(report=True)
                 self._store_what_celery_leaves_out(exception)
                 raise
             self._stop_tracking(report=False)
             return result
+
+    def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        try:
+            return self.run(*args, **kwargs)
+        except (
+            WorkerShutdown,
+            WorkerTerminate,
+        ):  # Celery's own, where a task runs in the worker's main thread
+            raise
+        except (SystemExit, KeyboardInterrupt, CancelledError) as error:
+            # To Celery the process is gone, and another attempt would end the same way.
+            said = f": {error}" if str(error) else ""
+            raise TaskExited(f"The task was ended by {type(error).__name__}{said}") from error
 
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
         """Record that this attempt starts, or keep it from starting.

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 
 from celery import Task, shared_task
@@ -77,3 +78,36 @@ def killing_its_worker(self):
     """Take the whole worker along."""
     note(self)
     os.killpg(os.getpgid(0), signal.SIGKILL)
+
+
+@shared_task(bind=True)
+def stubborn(self, seconds):
+    """Go on whatever comes: no signal that can be blocked and no exception ends it. Its process is in `stubborn`."""
+    note(self)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        try:
+            self.update_state(state="PROGRESS", meta={"current": 0, "total": 1, "status": "No"})
+            time.sleep(0.1)
+        except BaseException:  # that is what is to be shown
+            continue
+
+
+@shared_task(bind=True)
+def stopped(self):
+    """Stand still, as a process does that somebody has stopped."""
+    note(self)
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+@shared_task(bind=True)
+def exiting(self, code):
+    note(self)
+    sys.exit(code)
+
+
+@shared_task(bind=True)
+def interrupted(self):
+    note(self)
+    raise KeyboardInterrupt

@@ -74,7 +74,9 @@ def test_the_most_urgent_message_of_several_queues_comes_first(store: Store, red
 
     taken = [store.messages.take(request) for _ in lists]
 
-    assert [(queue, json.loads(text)["headers"]["id"]) for queue, text in filter(None, taken)] == [
+    assert [
+        (queue, json.loads(text)["headers"]["id"]) for queue, text, _ in filter(None, taken)
+    ] == [
         ("q1", "q1"),
         ("q2", "q2"),
         ("q1", "q1:9"),

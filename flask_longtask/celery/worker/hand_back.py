@@ -8,7 +8,7 @@ from celery.signals import worker_shutting_down
 from celery.worker import state
 
 from flask_longtask.celery.attempt import WORKER_ID, Pool, is_stopping
-from flask_longtask.celery.worker.step import AFTER_TASKS, leases_of
+from flask_longtask.celery.worker.step import AFTER_TASKS, END, leases_of
 
 
 class HandBack(bootsteps.StartStopStep):  # type: ignore[misc]
@@ -28,7 +28,7 @@ class HandBack(bootsteps.StartStopStep):  # type: ignore[misc]
             # Celery calls no step's `stop` then, and waits for tasks that in turn wait for Redis. Their
             # leases lapse.
             if not self._is_connected and Pool.can_stop_tasks:
-                consumer.cancel_active_requests()
+                _end_running(consumer)
 
         self._end_tasks = end_tasks  # the signal keeps no reference
         worker_shutting_down.connect(end_tasks)
@@ -51,13 +51,7 @@ class HandBack(bootsteps.StartStopStep):  # type: ignore[misc]
     def _hand_back_all(self, consumer: Any) -> None:
         # Those that a process has, though it may not have said yet that it has begun, too.
         task_ids = [request.id for request in tuple(state.reserved_requests)]
-        for request in tuple(state.active_requests):
-            is_late = request.task.acks_late and not request.acknowledged
-            if is_late and request.id not in state.successful_requests:
-                # To Celery a greenlet that was ended has succeeded. Its message must not be acknowledged for that.
-                request.acknowledged = True
-                request.cancel(consumer.pool, emit_retry=False)
-        consumer.cancel_active_requests()  # the others
+        _end_running(consumer)
         with suppress(*consumer.connection_errors):
             # First the records: a worker that takes the message at once is not to find the task running.
             for task_id in task_ids:
@@ -72,3 +66,15 @@ class HandBack(bootsteps.StartStopStep):  # type: ignore[misc]
             kept = {request.message.delivery_tag for request in running}
             with suppress(*consumer.connection_errors):
                 messages.hand_back(WORKER_ID, messages.held(WORKER_ID) - kept)
+
+
+def _end_running(consumer: Any) -> None:
+    """End what runs, with its process: the worker waits for that, and another may begin the task at once."""
+    for request in tuple(state.active_requests):
+        is_late = request.task.acks_late
+        if is_late:
+            if request.acknowledged or request.id in state.successful_requests:
+                continue
+            # To Celery a greenlet that was ended has succeeded. Its message must not be acknowledged for that.
+            request.acknowledged = True
+        request.cancel(consumer.pool, signal=END, emit_retry=not is_late)

@@ -10,7 +10,7 @@ from celery.worker import state
 from redis.exceptions import RedisError
 
 from flask_longtask.celery.attempt import WORKER_ID, Pool
-from flask_longtask.celery.worker.step import AFTER_TASKS
+from flask_longtask.celery.worker.step import AFTER_TASKS, END
 
 logger = logging.getLogger(__name__)
 
@@ -23,9 +23,9 @@ class Watch(bootsteps.StartStopStep):  # type: ignore[misc]
 
     Finds those whose process was lost, too.
 
-    One that was cancelled stops at its next report; one that reports nothing is terminated after a grace
-    period. One that another worker has taken up, because this one was cut off for longer than the lease,
-    is terminated at once: two must not do the same work. A pool that cannot end a task leaves it alone.
+    One that was cancelled stops at its next report; one that does not is ended with its process after a
+    grace period. One that another worker has taken up, because this one was cut off for longer than the lease,
+    is ended at once: two must not do the same work. A pool that cannot end a task leaves it alone.
     """
 
     requires = AFTER_TASKS
@@ -64,11 +64,11 @@ class Watch(bootsteps.StartStopStep):  # type: ignore[misc]
             if not Pool.can_stop_tasks:
                 continue
             if record.get("cancelled") and self._is_overdue(consumer, request, record):
-                logger.warning("Terminating %s: it was cancelled", request.humaninfo())
-                request.terminate(consumer.pool)
+                logger.warning("Ending %s: it was cancelled", request.humaninfo())
+                request.terminate(consumer.pool, signal=END)
             elif record.get("running") and self._is_superseded(consumer, request, record):
-                logger.warning("Terminating %s: another worker runs it", request.humaninfo())
-                request.cancel(consumer.pool, emit_retry=False)
+                logger.warning("Ending %s: another worker runs it", request.humaninfo())
+                request.cancel(consumer.pool, signal=END, emit_retry=False)
 
     def _is_superseded(self, consumer: Any, request: Any, record: Mapping[str, Any]) -> bool:
         """Whether the attempt on record is a later one than the one that runs here.

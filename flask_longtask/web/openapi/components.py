@@ -73,9 +73,11 @@ _SCHEMAS: dict[str, Any] = {
     },
     "Health": complete_object(
         {
-            "redis": {"enum": ["up", "down"]},
+            "redis": {"enum": ["up", "read-only", "down"]},
             "workers": {"type": ["integer", "null"], "minimum": 0},
             "waiting": {"type": ["integer", "null"], "minimum": 0},
+            "rejected": {"type": ["integer", "null"], "minimum": 0},
+            "warnings": {"type": "array", "items": {"type": "string"}},
         }
     ),
 }

@@ -1,0 +1,92 @@
+"""Tasks that do not stop when they are told to, and tasks that stop their process: neither holds its place for long."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.faults.system import SLACK, System
+from tests.processes import wait_until
+
+#: Seconds that `./run.sh` gives a worker to stop.
+STOP_SECONDS = 20
+
+
+def process_of(system: System, task_id: str) -> int:
+    wait_until(lambda: system.runs(task_id) == 1)
+    pids: list[bytes] = system.redis.lrange(f"runs:{task_id}", 0, -1)  # type: ignore[assignment]
+    return int(pids[0])
+
+
+def is_gone(pid: int) -> bool:
+    """Whether there is no such process any more, or only its exit code."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("task", "args"), [("stubborn", [300]), ("stopped", []), ("silent", [300])]
+)
+def test_a_cancelled_task_that_does_not_stop_gives_its_place_free(
+    system: System, task: str, args: list[object], took: dict[str, float]
+) -> None:
+    worker = system.worker("worker", "-c", "1")
+    task_id = system.start(task, *args)
+    pid = process_of(system, task_id)
+
+    system.cancel(task_id)
+    since = time.monotonic()
+    assert system.status(task_id)["state"] == "REVOKED"
+
+    # Its process has ended, and the worker's only place is another task's
+    wait_until(lambda: is_gone(pid), timeout=1 + SLACK)
+    took["gone"] = time.monotonic() - since
+    system.wait([system.start("quick")], state="SUCCESS")
+    assert system.status(task_id)["status"] == "Cancelled"
+    assert worker.runs
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+@pytest.mark.parametrize("task", ["stubborn", "stopped"])
+def test_a_worker_that_is_told_to_stop_does_not_wait_for_such_a_task(
+    system: System, task: str, is_cancelled: bool, took: dict[str, float]
+) -> None:
+    worker = system.worker("worker", LONGTASK_CANCEL_GRACE_SECONDS="60")
+    task_id = system.start(task, *([300] if task == "stubborn" else []))
+    pid = process_of(system, task_id)
+    if is_cancelled:
+        system.cancel(task_id)
+
+    since = time.monotonic()
+    system.terminate("worker")
+
+    wait_until(lambda: not worker.runs, timeout=STOP_SECONDS)
+    took["stopped"] = time.monotonic() - since
+    assert is_gone(pid)
+    # What was not cancelled is another worker's, and no attempt is lost by it
+    if not is_cancelled:
+        assert system.status(task_id)["state"] == "PENDING"
+        assert "lost" not in system.status(task_id)["status"]
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+def test_a_task_that_ends_its_process_has_failed_in_one_attempt(system: System, pool: str) -> None:
+    worker = system.worker("worker", "-P", pool)
+    told = {
+        system.start("exiting", 3): "The task was ended by SystemExit: 3",
+        system.start("exiting", 0): "The task was ended by SystemExit: 0",
+        system.start("exiting", None): "The task was ended by SystemExit",
+        system.start("exiting", "No rows"): "The task was ended by SystemExit: No rows",
+        system.start("interrupted"): "The task was ended by KeyboardInterrupt",
+    }
+
+    system.wait(told, state="FAILURE", attempt=1)
+
+    assert {task["task_id"]: task["status"] for task in system.statuses(told)} == told
+    assert [system.runs(task_id) for task_id in told] == [1] * len(told)
+    # The worker goes on, and has lost no process
+    system.wait([system.start("quick")], state="SUCCESS")
+    assert worker.runs
+    assert "WorkerLostError" not in worker.log.read_text()
