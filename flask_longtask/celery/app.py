@@ -104,6 +104,19 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         records, messages = cast(Store, self.backend.store), self.message_store
         return [records] if messages is None or messages is records else [messages, records]
 
+    def warnings(self) -> list[str]:
+        """What an operator should see to, in sentences. Each raises RedisError where Redis does not answer."""
+        warnings = []
+        for store in self.stores:
+            if policy := store.may_forget():
+                warnings.append(
+                    f"Redis may forget tasks: its maxmemory-policy is {policy}. Set it to noeviction."
+                )
+            if rejected := store.messages.count_rejected():
+                what = "1 message" if rejected == 1 else f"{rejected} messages"
+                warnings.append(f"{what} could not be read: see {store.keys.rejected} in Redis.")
+        return warnings
+
     @cached_property
     def broker_is_store(self) -> bool:
         """Whether messages and records are in the same Redis, so that one step can write both."""

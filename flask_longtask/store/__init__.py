@@ -6,6 +6,7 @@ store.tasks.read(["4711"])
 """
 
 from functools import cached_property
+from typing import Any
 
 from redis import Redis
 
@@ -91,6 +92,19 @@ class Store:
     @cached_property
     def browsers(self) -> Browsers:
         return Browsers(self.client, self.keys)
+
+    def mend(self) -> list[str]:
+        """Remove keys that are of another type than they should be, and return their names."""
+        return self._scripts.mend()
+
+    def may_forget(self) -> str | None:
+        """By which policy this Redis removes keys when its memory is full; None if it does not.
+
+        `noeviction` refuses to accept a task then. All others lose tasks that were accepted.
+        """
+        memory: Any = self.client.info("memory")
+        policy = str(memory.get("maxmemory_policy", "noeviction"))
+        return policy if memory.get("maxmemory") and policy != "noeviction" else None
 
     def changes(self) -> Changes:
         """A new connection on which changes are published. Close it after use."""

@@ -3,6 +3,7 @@
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from flask_longtask.store.keys import Keys
 
@@ -24,8 +25,14 @@ class Browsers:
         pipeline.lpush(key, task_id)
         pipeline.ltrim(key, 0, LENGTH - 1)
         pipeline.expire(key, KEPT)
-        pipeline.execute()
+        try:
+            pipeline.execute()
+        except ResponseError:  # it is no list
+            self._client.delete(key)
 
     def tasks(self, browser: str) -> list[str]:
-        task_ids: Any = self._client.lrange(self._keys.browser(browser), 0, -1)
+        try:
+            task_ids: Any = self._client.lrange(self._keys.browser(browser), 0, -1)
+        except ResponseError:
+            return []
         return [task_id.decode() for task_id in task_ids]

@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Any
 
 from redis import Redis
-from redis.exceptions import LockError, RedisError
+from redis.exceptions import LockError, RedisError, ResponseError
 from redis.lock import Lock
 
 from flask_longtask.json_text import loads
@@ -29,10 +29,11 @@ class Claims:
 
     def tasks(self, claim: Claim) -> tuple[list[str], bool]:
         """The tasks that a key stands for, and whether that request had the same body; none for a new key."""
-        text = self._client.get(self._keys.claim(claim.name))
-        new: dict[str, Any] = {"tasks": [], "body": claim.body}
-        earlier: dict[str, Any] = loads(text) if isinstance(text, bytes) else new
-        return earlier["tasks"], earlier["body"] == claim.body
+        try:
+            earlier: Any = loads(self._client.get(self._keys.claim(claim.name)) or b"{}")  # type: ignore[arg-type]
+            return list(earlier.get("tasks", [])), earlier.get("body", claim.body) == claim.body
+        except (ResponseError, ValueError, TypeError, AttributeError):  # not what was written here
+            return [], True
 
     def take_turn(self, claim: Claim, patience: float) -> Lock | None:
         """Be the one request with this key that is answered now; None if another still is after `patience` seconds.
@@ -48,6 +49,8 @@ class Claims:
             thread_local=False,
         )
         if not turn.acquire():
+            if self._client.pttl(turn.name) == -1:
+                self._client.delete(turn.name)  # it is no turn: that ends by itself
             return None
         with self._lock:
             self._turns.add(turn)

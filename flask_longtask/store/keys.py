@@ -29,6 +29,23 @@ writable             string      written to see whether Redis takes writes      
 ===================  ==========  =======================================================  ==========================
 """
 
+#: The types of keys as `mend.lua` checks them: of those that there is one of, one for each queue, one for each worker.
+KINDS = {
+    "scheduled": "zset",
+    "sending": "zset",
+    "number": "number",
+    "queues": "hash",
+    "workers": "zset",
+    "worker-info": "hash",
+    "rejected": "list",
+    "heartbeat": "number",
+    "calm": "number",
+    "auditor": "string",
+    "writable": "string",
+}
+KINDS_BY_QUEUE = {"waiting": "zset", "bell": "list"}
+KINDS_BY_WORKER = {"running": "set", "unheld": "set", "reserved": "set", "held": "hash"}
+
 
 class Keys:
     """The keys behind one prefix; `documents` is that of Celery's own documents, one for each task."""

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from flask_longtask.store.keys import Keys
 from flask_longtask.store.scripts import Scripts
@@ -173,7 +174,10 @@ class Messages:
         return [Rejected(**json.loads(entry.decode(errors="replace"))) for entry in entries]
 
     def count_rejected(self) -> int:
-        return int(self._client.llen(self._keys.rejected))
+        try:
+            return int(self._client.llen(self._keys.rejected))
+        except ResponseError:  # somebody has written something else there, which a worker mends
+            return 0
 
     def missing(self, ready: int | None = None, sure: bool = False) -> tuple[bool, list[str]]:
         """Whether there are fewer messages than tasks that need one, and the tasks that have none.

@@ -13,7 +13,7 @@ from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from flask_longtask.json_text import loads, pack
 from flask_longtask.store.clock import Clock
@@ -98,6 +98,13 @@ class Workers:
 
     def look(self) -> Presence:
         """Which workers are alive now."""
+        try:
+            return self._look()
+        except ResponseError:  # of another type than they should be, perhaps
+            self._scripts.mend()
+            return self._look()
+
+    def _look(self) -> Presence:
         pipeline: Any = self._client.pipeline(transaction=False)
         pipeline.info("server")
         pipeline.zrange(self._keys.workers, 0, -1, withscores=True)
@@ -111,14 +118,22 @@ class Workers:
         now = server["server_time_usec"] / 1e6
         self._clock.set(now)
         alive = {worker for worker, last in seen if last >= now - HOLD}
-        living = [loads(info) for worker, info in infos.items() if worker in alive]
+        living = [info for worker, info in infos.items() if worker in alive]
         return Presence(
             frozenset(worker.decode() for worker in alive),
             complete=server["uptime_in_seconds"] > HOLD and writable,
             writable=writable,
             silent=frozenset(worker.decode() for worker, _ in seen if worker not in alive),
-            queues=frozenset(queue for info in living for queue in info["queues"]),
+            queues=frozenset(queue for info in living for queue in _queues(info)),
         )
+
+
+def _queues(info: bytes) -> list[str]:
+    """The queues of a worker, by what it says of itself."""
+    try:
+        return [queue for queue in loads(info)["queues"] if isinstance(queue, str)]
+    except (ValueError, TypeError, LookupError):  # no worker has said that
+        return []
 
 
 class CachedPresence:

@@ -1,5 +1,6 @@
 """The scripts that Redis runs: how one is loaded and called."""
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -12,7 +13,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from flask_longtask.json_text import pack
-from flask_longtask.store.keys import Keys
+from flask_longtask.store.keys import KINDS, KINDS_BY_QUEUE, KINDS_BY_WORKER, Keys
+
+logger = logging.getLogger(__name__)
 
 #: What Redis answers to a write while it is full, a replica, loading, or cannot save to its disk.
 _CANNOT_WRITE = ("OOM", "READONLY", "LOADING", "MISCONF", "MASTERDOWN", "NOREPLICAS")
@@ -44,7 +47,8 @@ class Scripts:
     ) -> Any:
         """Run `lua/<name>.lua`. Options that are None are left out: Lua has no word for null.
 
-        Raises redis.exceptions.ConnectionError for a Redis that takes no writes, since that passes, like an outage.
+        Raises redis.exceptions.ConnectionError for a Redis that takes no writes, since that passes, like an outage; and
+        for a key of another type than it should have, which is mended before that.
         """
         script = self._scripts.get(name)
         if script is None:
@@ -52,9 +56,23 @@ class Scripts:
         try:
             return script(keys, [self._pack(options), *arguments], client=pipeline)
         except ResponseError as error:
-            if any(word in str(error) for word in _CANNOT_WRITE):
+            is_mended = "WRONGTYPE" in str(error) and self.mend()
+            if is_mended or any(word in str(error) for word in _CANNOT_WRITE):
                 raise RedisConnectionError(str(error)) from error
             raise
+
+    def mend(self) -> list[str]:
+        """Remove keys of another type than they should have. Returns their names.
+
+        Whoever can write to Redis can put anything there, and so may another program with the same prefix.
+        """
+        options = {"kinds": KINDS, "queued": KINDS_BY_QUEUE, "owned": KINDS_BY_WORKER}
+        removed = [name.decode() for name in self.run("mend", **options)]
+        if removed:
+            logger.warning(
+                "Removed from Redis, as no key of ours is of this type: %s", ", ".join(removed)
+            )
+        return removed
 
     def command(self, name: str, keys: Sequence[str], **options: Any) -> list[Any]:
         """The command that runs a script, for a connection that is not this client's."""

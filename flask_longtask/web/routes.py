@@ -133,6 +133,8 @@ def tasks() -> Response:
 def health() -> Response:
     """Whether tasks can be taken in and run: for load balancers, operators and the page.
 
+    `warnings` are sentences for an operator, where there is anything to say.
+
     `workers` is null for some seconds after Redis was away, until they have reported again.
     """
     try:
@@ -141,17 +143,17 @@ def health() -> Response:
             return _unhealthy("read-only", "Redis takes no writes: is it full, or a replica?")
         celery = current_app.extensions["celery"]
         waiting = count_waiting(celery)
-        rejected = sum(store.messages.count_rejected() for store in celery.stores)
+        warnings = celery.warnings()
     except (RedisError, OperationalError) as error:
         return _unhealthy("down", error)
     workers = len(present.workers) if present.workers or present.complete else None
-    document = {"redis": "up", "workers": workers, "waiting": waiting, "rejected": rejected}
-    return _json(document)
+    document = {"redis": "up", "workers": workers, "waiting": waiting}
+    return _json({**document, "warnings": warnings} if warnings else document)
 
 
 def _unhealthy(redis: str, reason: object) -> Response:
     current_app.logger.warning("Not healthy: %s", reason)
-    document = {"redis": redis, "workers": None, "waiting": None, "rejected": None}
+    document = {"redis": redis, "workers": None, "waiting": None}
     return _json(document, [("Retry-After", str(RETRY_AFTER))], status=503)
 
 

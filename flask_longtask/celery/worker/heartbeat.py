@@ -39,6 +39,7 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no
         self._thread: threading.Thread | None = None
         self._consumer = consumer
         self._reserved = _Reserved()
+        self._upkeep = _Upkeep()
         worker_shutdown.connect(self._withdraw)
 
     def start(self, consumer: Any) -> None:
@@ -87,9 +88,32 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no
                 store.messages.hand_back(worker)
                 store.workers.forget(worker)
         self._reserved.told()
+        self._upkeep.look(consumer.app)
         # The last of them is the one with the records.
         if beat.is_auditor and not is_stopping():
             audit.look()
+
+
+class _Upkeep:
+    """Looks after what others may do to Redis: its memory policy, and what they write to keys of ours."""
+
+    #: Seconds between two looks at the keys, and at the policy.
+    MENDING = 2.0
+    WARNING = 60.0
+
+    def __init__(self) -> None:
+        self._mend_at = self._warn_at = 0.0
+
+    def look(self, app: Any) -> None:
+        now = time.monotonic()
+        if now >= self._mend_at:
+            self._mend_at = now + self.MENDING
+            for store in app.stores:
+                store.mend()
+        if now >= self._warn_at:
+            self._warn_at = now + self.WARNING
+            for warning in app.warnings():
+                logger.warning("%s", warning)
 
 
 class _Reserved:

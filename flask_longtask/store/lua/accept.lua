@@ -41,7 +41,8 @@ end
 local claim = options.claim
 if claim then
     local earlier = load(key('claim', claim.name))
-    local first = earlier and load_record(earlier.tasks[1])
+    local known = earlier and type(earlier.tasks) == 'table' and type(earlier.tasks[1]) == 'string'
+    local first = known and load_record(earlier.tasks[1])
     if first and first.sending and now - first.submitted > options.sending_seconds then
         -- The process that sent it has died since. If its message was sent after all, the task is not run.
         bury(earlier.tasks[1], first)

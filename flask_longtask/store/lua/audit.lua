@@ -27,7 +27,8 @@ for i = 1, #stored, 2 do
     tasks = tasks + redis.call('ZCARD', key('waiting', queue.name))
     if not options.messages then
         for _, list in ipairs(queue.lists) do
-            queue.length = queue.length + redis.call('LLEN', list)
+            local length = redis.pcall('LLEN', list) -- an error where somebody has written something else
+            queue.length = queue.length + (type(length) == 'number' and length or 0)
         end
         messages = messages + queue.length
     end

@@ -127,7 +127,12 @@ local function bury(id, record)
 end
 
 local function ring(queue)
-    redis.call('LPUSH', key('bell', queue), 1)
+    -- It comes after the message was pushed, and must not fail.
+    local rung = redis.pcall('LPUSH', key('bell', queue), 1)
+    if type(rung) == 'table' and rung.err then
+        redis.call('DEL', key('bell', queue))
+        redis.call('LPUSH', key('bell', queue), 1)
+    end
     redis.call('LTRIM', key('bell', queue), 0, 99)
     redis.call('EXPIRE', key('bell', queue), 60)
 end

@@ -10,7 +10,7 @@
 -- Returns {now, auditor, lost workers…}: auditor is 1 for the one worker that looks for lost messages.
 
 -- Where no worker was heard of for a while, Redis was away, or all of them were, and each gets time to come back.
-local last = tonumber(redis.call('GET', key('heartbeat')) or 0)
+local last = tonumber(redis.call('GET', key('heartbeat')) or 0) or 0
 if now - last > options.hold then
     redis.call('SET', key('calm'), now + options.hold)
 end
@@ -35,7 +35,7 @@ if is_auditor then
 end
 
 local answer = {string.format('%.6f', now), is_auditor and 1 or 0}
-if now >= tonumber(redis.call('GET', key('calm')) or 0) then
+if now >= (tonumber(redis.call('GET', key('calm')) or 0) or 0) then
     for _, worker in ipairs(redis.call('ZRANGEBYSCORE', key('workers'), '-inf', now - options.lapse)) do
         table.insert(answer, worker)
     end

@@ -76,9 +76,8 @@ _SCHEMAS: dict[str, Any] = {
             "redis": {"enum": ["up", "read-only", "down"]},
             "workers": {"type": ["integer", "null"], "minimum": 0},
             "waiting": {"type": ["integer", "null"], "minimum": 0},
-            "rejected": {"type": ["integer", "null"], "minimum": 0},
-            "warnings": {"type": "array", "items": {"type": "string"}},
-        }
+        },
+        optional={"warnings": {"type": "array", "items": {"type": "string"}, "minItems": 1}},
     ),
 }
 

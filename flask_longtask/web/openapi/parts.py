@@ -45,7 +45,9 @@ def see_other(description: str) -> dict[str, Any]:
     return {"description": description, "headers": headers, "content": HTML}
 
 
-def complete_object(properties: Schema, **more: Any) -> dict[str, Any]:
-    """The schema of an object that has all of these properties and no others."""
+def complete_object(
+    properties: Schema, optional: Schema | None = None, **more: Any
+) -> dict[str, Any]:
+    """The schema of an object that has all of these properties, perhaps the optional ones, and no others."""
     closed = {"required": list(properties), "additionalProperties": False}
-    return {"type": "object", **more, **closed, "properties": properties}
+    return {"type": "object", **more, **closed, "properties": {**properties, **(optional or {})}}

@@ -1,0 +1,123 @@
+"""A Redis as others may have left it: with a memory policy that forgets, or with something else at keys of ours."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from redis import Redis
+
+from flask_longtask.store.keys import KINDS, KINDS_BY_QUEUE, KINDS_BY_WORKER
+from tests.faults.system import System
+from tests.processes import wait_until
+
+
+@pytest.fixture(scope="module")
+def system(folder: Path) -> Iterator[System]:
+    system = System("as-found", folder)
+    yield system
+    system.stop()
+
+
+@pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl"])
+def test_a_policy_that_forgets_tasks_is_told(system: System, policy: str) -> None:
+    warning = f"Redis may forget tasks: its maxmemory-policy is {policy}. Set it to noeviction."
+    assert "warnings" not in system.health()
+
+    system.redis.config_set("maxmemory", "1gb")
+    system.redis.config_set("maxmemory-policy", policy)
+    worker = system.worker("worker")
+
+    assert system.health()["warnings"] == [warning]
+    wait_until(lambda: warning in worker.log.read_text())
+
+    # Where it refuses what is new, or has no bound, nothing is forgotten
+    system.redis.config_set("maxmemory-policy", "noeviction")
+    assert "warnings" not in system.health()
+    system.redis.config_set("maxmemory-policy", policy)
+    system.redis.config_set("maxmemory", "0")
+    assert "warnings" not in system.health()
+    system.clear()
+
+
+def put_another_type(redis: Redis, name: str, kind: str) -> None:
+    pipeline = redis.pipeline()  # a worker writes to it all the time
+    pipeline.delete(name)
+    if kind in ("string", "number"):
+        pipeline.sadd(name, "a stranger")
+    else:
+        pipeline.set(name, "a stranger")
+    pipeline.execute()
+
+
+def test_another_type_at_any_key_is_mended(system: System) -> None:
+    worker = system.worker("worker")
+    browser = requests.Session()
+    browser.get(system.web.url, timeout=5)
+    url = f"{system.web.url}/longtask"
+    quick = {"json": {"steps": 1, "delay": 0}, "timeout": 5}
+    (worker_id,) = (name.decode() for name in system.redis.hkeys("longtask:worker-info"))
+    kinds = {f"longtask:{name}": kind for name, kind in KINDS.items()}
+    kinds |= {f"longtask:{name}:celery": kind for name, kind in KINDS_BY_QUEUE.items()}
+    kinds |= {f"longtask:{name}:{worker_id}": kind for name, kind in KINDS_BY_WORKER.items()}
+    problems = []
+
+    for name, kind in kinds.items():
+        # Given a task that runs
+        running = system.start("working", 0.6)
+        system.wait([running], state="PROGRESS")
+
+        put_another_type(system.redis, name, kind)
+
+        # Then every answer is a good one or 503, and tasks can be started again within seconds
+        ended = []
+
+        def is_mended() -> bool:
+            answers = [
+                browser.post(url, **quick),
+                browser.get(f"{system.web.url}/status/{running}", timeout=5),  # noqa: B023
+                browser.get(f"{system.web.url}/tasks", timeout=5),
+                browser.get(f"{system.web.url}/health", timeout=5),
+            ]
+            codes = [answer.status_code for answer in answers]
+            problems.extend((name, codes) for code in codes if code not in (200, 202, 503))  # noqa: B023
+            ended.extend(a.json()["task_id"] for a in answers if a.status_code == 202)  # noqa: B023
+            return codes == [202, 200, 200, 200]
+
+        wait_until(is_mended)
+        wait_until(is_mended)  # by every process
+        system.wait(ended, state="SUCCESS")
+        system.wait([running], state="SUCCESS")
+        rightful = (kind.replace("number", "string").encode(), b"none")
+        wait_until(lambda: system.redis.type(name) in rightful)  # noqa: B023
+    assert problems == []
+    assert worker.runs
+
+
+def test_another_type_where_a_browser_or_an_idempotency_key_has_its_place(system: System) -> None:
+    system.clear()
+    system.worker("worker")
+    browser = requests.Session()
+    browser.get(system.web.url, timeout=5)
+    url = f"{system.web.url}/longtask"
+    keyed = {"json": {"steps": 1, "delay": 0}, "headers": {"Idempotency-Key": "k"}, "timeout": 5}
+    first = browser.post(url, **keyed)
+    assert first.status_code == 202
+    names = [
+        *system.redis.scan_iter("longtask:browser:*"),
+        *system.redis.scan_iter("longtask:claim:*"),
+    ]
+    assert len(names) == 2
+
+    for name in names:
+        for value in ("hash", "text"):
+            system.redis.delete(name)
+            if value == "hash":
+                system.redis.hset(name, "a", "stranger")
+            else:
+                system.redis.set(name, '{"tasks": 5}')
+            answer = browser.post(url, **keyed)
+            assert answer.status_code == 202, (name, value, answer.text)
+            assert browser.get(f"{system.web.url}/tasks", timeout=5).status_code == 200
+    listed = browser.get(f"{system.web.url}/tasks", timeout=5).json()["tasks"]
+    system.wait([task["task_id"] for task in listed], state="SUCCESS")
