@@ -109,6 +109,9 @@ LONGTASK_MAX_ATTEMPTS = _integer("LONGTASK_MAX_ATTEMPTS", 3, 1, 1000)
 # Tasks that may wait in a queue before starting one more is refused; 0 for any number.
 LONGTASK_MAX_WAITING = _integer("LONGTASK_MAX_WAITING", 10_000, 0, 10**9)
 
+# Bytes of a result beyond which it is not sent with each status, but has an address of its own.
+LONGTASK_MAX_RESULT_BYTES = _integer("LONGTASK_MAX_RESULT_BYTES", 256 * 1024, 0, 2**31)
+
 # Seconds that a cancelled task has to stop by itself before its process is ended.
 LONGTASK_CANCEL_GRACE_SECONDS = _integer("LONGTASK_CANCEL_GRACE_SECONDS", 5, 0, 3600)
 

@@ -18,6 +18,8 @@ DEFAULTS = {
     "LONGTASK_LEASE_SECONDS": 30.0,
     # How often a task is started whose worker is lost each time.
     "LONGTASK_MAX_ATTEMPTS": 3,
+    # Bytes of a result beyond which it is not sent with the status, but has an address of its own.
+    "LONGTASK_MAX_RESULT_BYTES": 256 * 1024,
     # Tasks that may wait in a queue before starting one more is refused with 503; 0 for any number.
     "LONGTASK_MAX_WAITING": 10_000,
 }

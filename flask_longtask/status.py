@@ -69,11 +69,11 @@ class Progress(NamedTuple):
         # A dict in most cases, and the others take longer to find out.
         if not isinstance(meta, dict):
             if isinstance(meta, str):
-                return cls(message=meta)
+                return cls(message=meta[:LONGEST_MESSAGE])
             if not isinstance(meta, Mapping):
                 return cls()
         message = meta.get("status")
-        message = message if isinstance(message, str) else ""
+        message = message[:LONGEST_MESSAGE] if isinstance(message, str) else ""
         current, total = meta.get("current", 0), meta.get("total", 1)
         if not (type(current) is type(total) is int):
             current, total = _number(current), _number(total)
@@ -136,7 +136,7 @@ def describe(
     elif state in _TAKEN_UP:
         state, progress, message = "PROGRESS", Progress(), "Started"
     elif state == "SUCCESS":
-        progress, message, result = _success(info, _stopped(record))
+        progress, message, result = _success(_without_result(record) or info, _stopped(record))
         percent = 100
     elif state == "RETRY":
         progress, message = _stopped(record) or Progress(), _retry(info, record)
@@ -164,7 +164,7 @@ def describe(
             message += " (its worker was lost, started again)"
         message += _over_time(record, started, around)
     task = _text(record.get("task")) or _text(meta.get("name"))
-    return {
+    status = {
         "state": state,
         "current": progress.current,
         "total": progress.total,
@@ -179,6 +179,29 @@ def describe(
         "eta": _seconds_left(progress, started, around) if is_run else None,
         "attempt": _count(record.get("attempt")) if record else None,
     }
+    if state == "SUCCESS" and (size := _count(record.get("result_bytes"))):
+        return {**status, "result": None, "result_bytes": size}
+    return status
+
+
+def final_report(result: object) -> str:
+    """What a task that has succeeded returned, but for its result: what the record keeps where that is large."""
+    if not isinstance(result, Mapping):
+        return "{}"
+    told = {
+        name: result[name] for name in ("current", "total") if _number(result.get(name)) is not None
+    }
+    return dumps({**told, "status": Progress.of(result).message}).decode()
+
+
+def _without_result(record: Document) -> Document | None:
+    """What `final_report` has kept of what the task returned; None where its result is not large."""
+    if not record.get("result_bytes"):
+        return None
+    with contextlib.suppress(ValueError, TypeError, RecursionError):
+        told = json.loads(record.get("final", ""))
+        return {**told, "result": None} if isinstance(told, dict) else {"result": None}
+    return {"result": None}
 
 
 def _stopped(record: Document) -> Progress | None:

@@ -223,3 +223,11 @@ def tracking_after_a_break(self):
     for _ in self.track(range(3), "Importing rows"):
         pass
     wait_for_release(self)
+
+
+@shared_task
+def large(size, kind):
+    """Return this many characters, alone or with a message."""
+    if kind == "dict":
+        return {"current": 7, "total": 7, "status": "Made", "result": "x" * size}
+    return "x" * size

@@ -323,7 +323,7 @@ def the_poller_and_close_read_the_answer_by_it() -> None:
         received = _consume(channel, "a queue")
         cycle, wire = channel.connection.cycle, channel.client.connection
         cycle.on_poll_start()
-        channel.client.answers.append([b"a queue", json.dumps(_message()).encode()])
+        channel.client.answers.append([b"a queue", json.dumps(_message()).encode(), b"a tag"])
         cycle.on_readable(wire._sock.fileno())
         assert [message.delivery_tag for message in received] == ["a tag"]
         # Now nothing is awaited any more, so the next message is asked for.

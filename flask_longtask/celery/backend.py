@@ -5,7 +5,7 @@ Celery tool keep working.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -22,10 +22,12 @@ from flask_longtask.celery.attempt import run_of
 from flask_longtask.celery.documents import load_document
 from flask_longtask.status import (
     ENDED_STATES,
+    LONGEST_MESSAGE,
     NOT_REPORTED,
     Progress,
     Surroundings,
     describe,
+    final_report,
     is_open,
     waits_in,
 )
@@ -102,7 +104,7 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
     def describe(self, task_ids: Sequence[str]) -> dict[str, dict[str, Any] | None]:
         """The status object of each task, None for one that does not exist."""
         known = {
-            task_id: (load_document(stored.document, self.decode), stored.record or {})
+            task_id: self._load(stored)
             for task_id, stored in zip(task_ids, self.read(task_ids), strict=True)
             if stored
         }
@@ -121,6 +123,31 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
             its = around and around._replace(ahead=ahead[task_id]) if task_id in ahead else around
             statuses[task_id] = describe(task_id, document, record, its)
         return statuses
+
+    def _load(self, stored: Stored) -> tuple[Mapping[str, Any], Record]:
+        """Celery's document and the record of a task; of one with a large result all is in the record."""
+        record = stored.record or {}
+        if record.get("result_bytes"):
+            return {}, record
+        document, size = load_document(stored.document, self.decode), len(stored.document or b"")
+        if size > self._most_result_bytes and document.get("status") == states.SUCCESS:
+            # Stored by a program without this extension.
+            final = final_report(document.get("result"))
+            return document, {**record, "result_bytes": size, "final": final}
+        return document, record
+
+    def result(self, task_id: str) -> Any:
+        """The result of a task that has succeeded, however large. Raises LookupError for any other."""
+        (stored,) = self.store.tasks.read([task_id], whole=True)
+        document = load_document(stored.document, self.decode) if stored else {}
+        if document.get("status") != states.SUCCESS:
+            raise LookupError(task_id)
+        return describe(task_id, document, {})["result"]
+
+    @property
+    def _most_result_bytes(self) -> int:
+        most: int = self.app.longtask_settings["LONGTASK_MAX_RESULT_BYTES"]
+        return most
 
     def describe_accepted(self, task_id: str, record: Record, ahead: int) -> dict[str, Any]:
         """The status object of a task that has just been accepted, without asking for it again."""
@@ -159,10 +186,15 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
         While Redis is away a report of progress is given up, since the task must go on and the next report makes up
         for it; the end of a task is tried again until it is stored.
         """
+        if state not in NOT_REPORTED:
+            result = _with_a_short_message(result)
         document = self._document(task_id, result, state, traceback, request)
         run = run_of(request)
         if state in ENDED_STATES:
-            return self._keep_trying(task_id, Event.END, document, run, state=state)
+            fields: dict[str, Any] = {"state": state}
+            if state == states.SUCCESS and len(document) > self._most_result_bytes:
+                fields |= {"result_bytes": len(document), "final": final_report(result)}
+            return self._keep_trying(task_id, Event.END, document, run, **fields)
         if state in NOT_REPORTED and state != states.STARTED:
             return self._keep_trying(task_id, Event.REST, document, run)
         progress = None if state == states.STARTED else Progress.of(result).dump()
@@ -292,6 +324,13 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
 
         result: Change = self.ensure(change, (), max_retries=None)
         return result
+
+
+def _with_a_short_message(meta: Any) -> Any:
+    """A report as it is stored: every poll reads it."""
+    if isinstance(meta, dict) and isinstance(meta.get("status"), str):
+        return {**meta, "status": meta["status"][:LONGEST_MESSAGE]}
+    return meta
 
 
 def _is_ignored(request: Any) -> bool:

@@ -12,6 +12,7 @@ A record is a JSON object. Its times are seconds since 1970 by Redis's clock. Ev
     progress, reported         the last progress, which Celery's document loses when the task ends, and when it came
     lost                       how often its worker was lost
     state                      Celery's state at its end, should Celery's document be deleted
+    result_bytes, final        of a large result: the bytes of Celery's document, and what else the task returned
     cancelled, ended           when; a task that has ended does not change any more
     sending, unsent            its message is under way to another broker; it is not known whether it arrived
     nonce, nonce_of_run        the calls that recorded its sending and its start, which may arrive twice
@@ -45,6 +46,9 @@ from flask_longtask.store.types import (
 #: Seconds after which a message that was to be sent to another broker has been sent, or never will be.
 SENDING_SECONDS = 3.0
 
+#: Tasks of which a process remembers that their results are large.
+MOST_LARGE = 10_000
+
 
 class Tasks:
     """Every method is one round trip, and raises redis.exceptions.RedisError when Redis does not answer."""
@@ -56,6 +60,8 @@ class Tasks:
         self._reads = BatchedReads[str](client.mget)
         self._ranks = BatchedReads[tuple[str, str]](self._read_ranks)
         self._client = client
+        #: Tasks whose result is large: it is not read with every poll.
+        self._large: set[str] = set()
 
     def accept(
         self,
@@ -138,10 +144,39 @@ class Tasks:
         self._clock.set(float(now))
         return Change(Outcome(outcome.decode()), attempt, lost, float(now))
 
-    def read(self, task_ids: Sequence[str]) -> list[Stored | None]:
-        """What is stored of each task; None for a task that does not exist."""
+    def read(self, task_ids: Sequence[str], whole: bool = False) -> list[Stored | None]:
+        """What is stored of each task; None for a task that does not exist.
+
+        Of one whose result is large, Celery's document may be missing unless it is asked for as a `whole`.
+        """
         if not task_ids:
             return []
+        if not whole and not self._large.isdisjoint(task_ids):
+            return self._read_around_large(task_ids)
+        stored = self._read(task_ids)
+        for task_id, each in zip(task_ids, stored, strict=True):
+            if each and each.record and "result_bytes" in each.record:
+                if len(self._large) >= MOST_LARGE:
+                    self._large.clear()
+                self._large.add(task_id)
+        return stored
+
+    def _read_around_large(self, task_ids: Sequence[str]) -> list[Stored | None]:
+        """The same, with the records alone of the tasks that had a large result when they were last read."""
+        large = [task_id for task_id in task_ids if task_id in self._large]
+        records = self._reads.read([self._keys.record(task_id) for task_id in large])
+        found: dict[str, Stored | None] = {}
+        for task_id, text in zip(large, records, strict=True):
+            record = _load(text)
+            if record and "result_bytes" in record:
+                found[task_id] = Stored(None, record)
+        others = [task_id for task_id in task_ids if task_id not in found]
+        self._large.difference_update(others)
+        if others:
+            found |= zip(others, self._read(others), strict=True)
+        return [found[task_id] for task_id in task_ids]
+
+    def _read(self, task_ids: Sequence[str]) -> list[Stored | None]:
         keys = [key for i in task_ids for key in (self._keys.document(i), self._keys.record(i))]
         values = self._reads.read(keys)
         return [

@@ -84,6 +84,17 @@ def status(task_id: str) -> Response:
     return _json(task, headers)
 
 
+@bp.get("/result/<path:task_id>")
+def result(task_id: str) -> Response:
+    """The result alone, of any size. The status object of a task with a large one has `result_bytes` instead."""
+    task = find_task(task_id)
+    try:
+        text = dumps(_backend().result(task_id)) + b"\n"
+    except LookupError:
+        raise NotFound(f"The task has no result: it is {task['state']}.") from None
+    return Response(text, mimetype="application/json", headers=[("Cache-Control", "no-store")])
+
+
 @bp.delete("/status/<path:task_id>")
 def cancel(task_id: str) -> Response:
     """Cancel a task: it never starts, or stops at its next report, or is terminated."""

@@ -26,7 +26,7 @@ local function mend(record)
         queue = 'string', worker = 'string', claim = 'string', nonce = 'string', nonce_of_run = 'string',
         attempt = 'number', lost = 'number', score = 'number', eta = 'number', submitted = 'number',
         started = 'number', running = 'number', resent = 'number', cancelled = 'number', ended = 'number',
-        sending = 'number', unsent = 'number', left = 'nil',
+        sending = 'number', unsent = 'number', result_bytes = 'number', left = 'nil',
     }
     for field, its_type in pairs(types) do
         if type(record[field]) ~= its_type then

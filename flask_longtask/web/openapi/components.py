@@ -58,6 +58,13 @@ _SCHEMAS: dict[str, Any] = {
             "eta": {"type": ["number", "null"], "minimum": 0, "description": "Seconds left."},
             "attempt": {"type": ["integer", "null"], "minimum": 0},
         },
+        optional={
+            "result_bytes": {
+                "type": "integer",
+                "minimum": 1,
+                "description": "There is a result of this size, at /result/{task_id}.",
+            }
+        },
         description="The state of a task, as far as it is known.",
     ),
     "Problem": {

@@ -40,6 +40,14 @@ OPERATIONS: dict[str, Any] = {
             **problems(404, 503),
         },
     },
+    "longtask.result": {
+        "summary": "The result of a task, however large",
+        "parameters": [parameter("task_id")],
+        "responses": {
+            "200": {"description": "What the task returned.", "content": as_json({})},
+            **problems(404, 503),
+        },
+    },
     "longtask.cancel": {
         "summary": "Cancel a task",
         "parameters": [parameter("task_id")],

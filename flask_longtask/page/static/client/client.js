@@ -32,7 +32,9 @@ export class LongTask extends Handlers {
 
   /** Makes the bar of a task. A subclass may return its own, with the same methods. */
   createBar(task, buttons) {
-    return new Bar(task, { href: this.#server.addressOf(task.task_id), ...buttons });
+    const id = task.task_id;
+    const addresses = { href: this.#server.addressOf(id), resultHref: this.#server.addressOfResult(id) };
+    return new Bar(task, { ...addresses, ...buttons });
   }
 
   /** Every request goes through here. Answers the JSON; throws a Problem. */

@@ -68,6 +68,11 @@ export class Server {
     return `${this.#client.base}/status/${id}`;
   }
 
+  /** Where a result is that is too large to be sent with every status. */
+  addressOfResult(id) {
+    return `${this.#client.base}/result/${id}`;
+  }
+
   start(url, body) {
     const isForm = body instanceof FormData || body instanceof URLSearchParams;
     return this.#client.request(url, {

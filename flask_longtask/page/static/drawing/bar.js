@@ -26,13 +26,15 @@ export class Bar {
   #facts = element('p', 'longtask-facts');
   #result = element('div', 'longtask-result');
   #note = element('p', 'longtask-note');
+  #resultHref;
   #cancel;
   #remove;
   #sentence = null;
 
   /** `cancel` and `remove` are called for the buttons; without `remove` a finished bar stays. */
-  constructor(task, { href, cancel, remove }) {
+  constructor(task, { href, resultHref, cancel, remove }) {
     this.id = task.task_id;
+    this.#resultHref = resultHref;
     this.#cancel = this.#addButton('Cancel', cancel);
     this.#remove = remove && this.#addButton('Hide', remove);
     this.#build(href);
@@ -128,7 +130,7 @@ export class Bar {
     this.#sentence = sentence;
     this.#meter.show(percent, this.label, [`${percent}%`, this.word, sentence].filter(Boolean).join(', '));
     this.#drawFacts();
-    if (!this.#result.hasChildNodes()) this.#result.append(...result(this.task));
+    if (!this.#result.hasChildNodes()) this.#result.append(...result(this.task, this.#resultHref));
     this.#cancel.hidden = this.ended;
     if (this.#remove) this.#remove.hidden = !this.ended;
   }

@@ -15,8 +15,13 @@ export function facts({ submitted, started, finished, attempt }) {
   return told.flatMap((fact) => [element('span', '', ...fact), ' ']);
 }
 
-/** Nothing where there is none. */
-export function result({ state, result: value }) {
+/** Nothing where there is none; a link to one that is too large to be sent with every status. */
+export function result({ state, result: value, result_bytes: bytes }, href) {
+  if (bytes) {
+    const link = element('a', 'longtask-value', `${(bytes / 1e6).toLocaleString(undefined, { maximumFractionDigits: 1 })} MB`);
+    link.href = href;
+    return [element('span', 'longtask-label', 'Result'), ' ', link];
+  }
   if (state !== 'SUCCESS' || value === null || value === undefined) return [];
   const text = typeof value === 'string' ? value : JSON.stringify(value, null, 2);
   const label = element('span', 'longtask-label', 'Result');
