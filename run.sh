@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Starts Longtask in this terminal, from nothing: everything of the Procfile, or `./run.sh web worker` those.
+# With -v it shows all that they print.
 set -euo pipefail
 # shellcheck source=scripts/setup.sh
 source "$(dirname "$0")/scripts/setup.sh"
@@ -7,4 +8,4 @@ source "$(dirname "$0")/scripts/setup.sh"
 use_venv
 install_requirements requirements.txt
 fetch_nanobar
-exec python -m scripts.start "$@"
+exec python -m scripts.run "$@"

@@ -29,8 +29,13 @@ SERVERS = {
     ".venv/bin/flask --app app mailcatcher\n",
 }
 TEST = "./test.sh\n"
+
+#: Lines of a terminal.
+SCREEN = 24
+
 INSTALL = [block for block in blocks("sh") if "pip install" in block]
-CURL = [block for block in blocks("sh") if "curl" in block]
+KILL = [block for block in blocks("sh") if "kill -9" in block]
+CURL = [block for block in blocks("sh") if "curl" in block and block not in KILL]
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +90,9 @@ def test_every_setting_is_in_the_table() -> None:
 
 
 def test_there_is_no_command_that_is_not_tried_here() -> None:
-    assert set(blocks("sh")) == {*SERVERS, TEST, *INSTALL, *CURL}
+    assert set(blocks("sh")) == {*SERVERS, TEST, *INSTALL, *CURL, *KILL}
     assert INSTALL
+    assert KILL
     assert CURL
 
 
@@ -94,9 +100,11 @@ def test_there_is_no_command_that_is_not_tried_here() -> None:
 def test_run_sh_brings_everything_up_from_a_fresh_clone_and_ctrl_c_takes_it_down(
     clone: Path, settings: dict[str, str]
 ) -> None:
-    everything = serve("./run.sh", clone, settings)
+    # Not the 30 seconds of the default until a killed worker counts as lost.
+    everything = serve("./run.sh", clone, {**settings, "LONGTASK_LEASE_SECONDS": "3"})
     try:
         comes_up_and_is_of_use(everything, clone, settings)
+        try_to_kill_the_worker(everything, clone, settings)
     finally:
         # It has started its processes in groups of their own, so only it can take them down.
         os.kill(everything.pid, signal.SIGINT)
@@ -108,8 +116,19 @@ def test_run_sh_brings_everything_up_from_a_fresh_clone_and_ctrl_c_takes_it_down
 def comes_up_and_is_of_use(everything: Process, clone: Path, settings: dict[str, str]) -> None:
     ready = f"Longtask is ready: http://127.0.0.1:{settings['PORT']}\n"
     wait_until(lambda: not everything.runs or ready in everything.log.read_text(), timeout=240)
-    assert everything.log.read_text().count(ready) == 1
+    printed = everything.log.read_text()
+    assert printed.count(ready) == 1
+    assert len(printed.splitlines()) <= SCREEN
     try_curl(clone, settings)
+
+
+def try_to_kill_the_worker(everything: Process, clone: Path, settings: dict[str, str]) -> None:
+    streamed = run("".join(KILL), clone, settings)
+    assert "worker was killed by SIGKILL: started again in 1 s\n" in everything.log.read_text()
+    last = streamed.rstrip().splitlines()[-1]
+    assert '"state": "SUCCESS"' in last
+    assert '"attempt": 2' in last
+    assert "its worker was lost" in streamed
 
 
 @pytest.mark.timeout(300)

@@ -1,0 +1,1 @@
+"""What belongs to the scripts of the project's folder and is written in Python."""

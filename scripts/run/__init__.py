@@ -1,0 +1,1 @@
+"""Runs the Procfile's processes in one terminal: what run.sh does once everything is installed."""

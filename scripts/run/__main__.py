@@ -1,0 +1,196 @@
+"""`./run.sh` itself: checks what must be so, starts the processes, starts again what ends, and stops them all."""
+
+import argparse
+import sys
+import threading
+import time
+from pathlib import Path
+
+import config
+from scripts.run.answers import (
+    SITE,
+    port_is_free,
+    redis_address,
+    redis_answers,
+    site_answers,
+)
+from scripts.run.child import MOST_ENDS, Child, how
+from scripts.run.guard import Guard
+from scripts.run.lines import Level
+from scripts.run.stopping import runs, stop
+from scripts.run.terminal import label, say, signals, take_signals
+
+#: The settings of the ports on which a process listens.
+PORTS = {"web": "PORT", "mailcatcher": "MAIL_PORT", "flower": "FLOWER_PORT"}
+
+#: Seconds after which what runs counts as ready where there is no web server to ask.
+SETTLED = 10
+
+
+class Run:
+    """The processes of one `./run.sh`."""
+
+    def __init__(self, children: list[Child], shows_all: bool) -> None:
+        self._children = children
+        self._shows_all = shows_all
+        names = [child.name for child in children]
+        self._labels = {name: label(name, names) for name in names}
+        self._guard = Guard()
+        self._has_redis = "redis" not in names
+        self._ready = threading.Event()
+        self._is_ready = False
+
+    def go_on(self) -> int:
+        """Keep them running until they are to be stopped. Returns the exit code."""
+        threading.Thread(target=self._wait_until_ready, daemon=True).start()
+        while not signals:
+            self._guard.tell(self._pids())
+            self._has_redis = self._has_redis or redis_answers()
+            for child in self._children:
+                code = child.new_end()
+                self._relay(child)
+                if code is not None and not self._starts_again(child, code):
+                    return max(1, code)
+                if child.pid is None and self._may_start(child):
+                    self._start(child)
+            if self._ready.is_set() and not self._is_ready:
+                self._is_ready = True
+                self._say_that_it_is_ready()
+            time.sleep(0.1)
+        return 128 + signals[0]
+
+    def stop(self) -> None:
+        running = {child.pid: child for child in self._children if child.pid}
+        stop(
+            self._pids(),
+            runs=lambda pid: running[pid].runs,
+            say=say,
+            moves_on=lambda: len(signals),
+            meanwhile=self._relay_all,
+        )
+        self._guard.dismiss()
+        self._relay_all()
+        for child in self._children:
+            child.close()
+
+    def _pids(self) -> dict[str, int | None]:
+        return {child.name: child.pid for child in self._children}
+
+    def _may_start(self, child: Child) -> bool:
+        is_its_turn = self._has_redis or child.name == "redis"
+        return is_its_turn and time.monotonic() >= child.due and not signals
+
+    def _start(self, child: Child) -> None:
+        child.start()
+        self._guard.tell(self._pids())
+        say(f"{self._labels[child.name]}process {child.pid}, prints to {child.log}")
+
+    def _starts_again(self, child: Child, code: int) -> bool:
+        """Say how a process has ended, and whether it is started again."""
+        if not self._is_ready and code >= 0:
+            # A setting that it cannot use, or a package that is missing: the next start would end like this one.
+            say(f"{child.name} {how(code)} before it was ready, so everything stops.")
+        elif child.ends_too_often:
+            say(
+                f"{child.name} {how(code)}, the {MOST_ENDS}th time within a minute, so everything stops."
+            )
+        else:
+            say(f"{child.name} {how(code)}: started again in {child.start_later()} s")
+            return True
+        if child.last_lines and not self._shows_all:
+            say("The last that it printed:")
+            for line in child.last_lines:
+                say(f"    {line}")
+        return False
+
+    def _relay(self, child: Child) -> None:
+        for line, level in child.printed():
+            # A word of run-redis.sh: that it installs Redis, or builds it, which takes some minutes.
+            is_of_script = child.name == "redis" and level is Level.PREFACE
+            is_warning = self._is_ready and level is Level.WARNING
+            if self._shows_all or is_of_script or is_warning:
+                say(self._labels[child.name] + line)
+
+    def _relay_all(self) -> None:
+        for child in self._children:
+            self._relay(child)
+
+    def _wait_until_ready(self) -> None:
+        if "web" in self._labels:
+            workers = len({"worker", "mailworker"}.intersection(self._labels))
+            while not site_answers(workers):
+                time.sleep(0.2)
+        else:
+            while not all(child.pid for child in self._children):
+                time.sleep(0.2)
+            time.sleep(SETTLED)
+        self._ready.set()
+
+    def _say_that_it_is_ready(self) -> None:
+        if "web" in self._labels:
+            say(f"Longtask is ready: {SITE}")
+        if not self._shows_all:
+            say("From here on this terminal shows warnings and errors. Ctrl-C stops everything.")
+
+
+def main() -> int:
+    commands = read_procfile()
+    parser = argparse.ArgumentParser("./run.sh", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(commands)}")
+    parser.add_argument("-v", "--verbose", action="store_true", help="show all that they print")
+    options = parser.parse_args()
+    unknown = [name for name in options.names if name not in commands]
+    if unknown:
+        sys.exit(f"The Procfile has no {unknown[0]}, only: {', '.join(commands)}.")
+    names = [name for name in commands if name in options.names or not options.names]
+
+    if "mailcatcher" in names and not config.MAIL_CATCHER:
+        names.remove("mailcatcher")  # a mail server is configured
+    children = {name: Child(name, commands[name]) for name in names}
+    refuse_beside_an_earlier_run(list(children.values()))
+    for name, setting in PORTS.items():
+        port = getattr(config, setting)
+        if name in names and not port_is_free(port):
+            sys.exit(f"Port {port} is taken. Choose another: {setting}={port + 1} ./run.sh")
+    if "redis" in names and not redis_is_to_be_started():
+        children.pop("redis").close()
+
+    take_signals()
+    run = Run(list(children.values()), options.verbose)
+    try:
+        return run.go_on()
+    finally:
+        run.stop()
+
+
+def read_procfile() -> dict[str, str]:
+    lines = Path("Procfile").read_text().splitlines()
+    entries = [line.split(":", 1) for line in lines if line and not line.startswith("#")]
+    return {name.strip(): command.strip() for name, command in entries}
+
+
+def refuse_beside_an_earlier_run(children: list[Child]) -> None:
+    """A second beat would do what is periodic twice, and another port would still mean the same Redis."""
+    still = {child.name: child.earlier_pid for child in children if not child.lock()}
+    if still:
+        which = [f"{name} (process {pid})" if pid else name for name, pid in still.items()]
+        # Where the head of a group was killed, the rest of it is meant.
+        numbers = " ".join(f"{pid if runs(pid) else -pid}" for pid in still.values() if pid)
+        sys.exit(
+            f"An earlier ./run.sh still runs: {', '.join(which)}.\n"
+            f"Ctrl-C in its terminal stops it; if that is gone: kill -- {numbers}"
+        )
+
+
+def redis_is_to_be_started() -> bool:
+    address = redis_address()
+    if redis_answers():
+        say(f"Redis already runs at {address}: using that one.")
+        return False
+    if address not in {f"127.0.0.1:{config.REDIS_PORT}", f"localhost:{config.REDIS_PORT}"}:
+        sys.exit(f"No Redis answers at {address}. Without REDIS_URL one would be started here.")
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())
