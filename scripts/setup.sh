@@ -39,7 +39,8 @@ install_requirements() {
     pins=$(cat requirements.txt "$1" | cksum)
     if [ "$(cat "$stamp" 2>/dev/null)" != "$pins" ]; then
         echo "Installing $1 into .venv." >&2
-        python -m pip install --quiet --disable-pip-version-check -r "$1"
+        # Quiet twice: errors only. Its warnings, of being root or of an index, are many and of no use here.
+        python -m pip install --quiet --quiet --disable-pip-version-check -r "$1"
         echo "$pins" >"$stamp"
     fi
 }

@@ -364,10 +364,9 @@ def test_it_stops_while_redis_is_away(run_sh: Callable[..., RunSh]) -> None:
 def test_ctrl_c_again_does_not_wait_for_what_will_not_stop(
     run_sh: Callable[..., RunSh], place: Path
 ) -> None:
+    script = "import signal; signal.signal(15, signal.SIG_IGN); print('ready'); signal.pause()"
     with (place / "Procfile").open("a") as procfile:
-        procfile.write(
-            "stubborn: bash -c \"trap '' TERM; echo ready; while :; do sleep 1; done\"\n"
-        )
+        procfile.write(f"stubborn: {shlex.join([sys.executable, '-c', script])}\n")
     run = run_sh("-v", "stubborn")
     run.says("stubborn | ready\n")
 
