@@ -302,7 +302,7 @@ def test_what_a_process_leaves_behind_is_ended_before_it_is_started_again(
     os.kill(head, signal.SIGKILL)
 
     run.says("parent was killed by SIGKILL: started again in 1 s\n")
-    assert not left_of([head])
+    wait_until(lambda: not left_of([head]))
 
 
 @pytest.mark.timeout(180)
@@ -350,13 +350,14 @@ def test_it_stops_in_a_pause_too(run_sh: Callable[..., RunSh], signum: signal.Si
 def test_it_stops_while_redis_is_away(run_sh: Callable[..., RunSh]) -> None:
     run = run_sh(*FEW)
     run.is_ready()
+    task = run.start_task(steps=100)
+    wait_until(lambda: status(task).get("state") == "PROGRESS")
     sessions = run.everything()
     os.kill(run.pid_of("redis"), signal.SIGKILL)
     run.says("redis was killed by SIGKILL: started again in 1 s\n")
 
     os.kill(run.pid, signal.SIGINT)
 
-    # A worker that is told to stop gently would wait for Redis for minutes.
     assert run.ends(timeout=15) == 130
     assert not left_of(sessions)
 
