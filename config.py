@@ -156,7 +156,9 @@ LONGTASK_RATE_LIMIT = _rate_limit("LONGTASK_RATE_LIMIT", "200 per minute")
 # The database of the examples: SQLite in instance/, or for instance postgresql://user:password@host/name
 SQLALCHEMY_DATABASE_URI = _database_url("DATABASE_URL", "sqlite:///longtask.db")
 # A connection that lay in the pool while the database was restarted is found out before it is used.
-SQLALCHEMY_ENGINE_OPTIONS = {"pool_pre_ping": True}
+# One that is free is waited for no longer than a request waits for a lock, so that both are 503 in time. The values
+# of a statement, among them mail addresses, are nothing for a log.
+SQLALCHEMY_ENGINE_OPTIONS = {"pool_pre_ping": True, "pool_timeout": 1, "hide_parameters": True}
 
 # Bytes that a file to be imported may have.
 IMPORT_MAX_BYTES = _integer("IMPORT_MAX_BYTES", 200_000_000, 1, 2**31)

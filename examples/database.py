@@ -8,19 +8,20 @@ import sqlite3
 from datetime import UTC, datetime
 from typing import Any
 
-from flask import Flask, Response, current_app
+from flask import Flask, Response, current_app, has_request_context
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import DateTime, Dialect, Engine, TypeDecorator, event
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, TimeoutError
 from sqlalchemy.orm import DeclarativeBase, registry
 from sqlalchemy.schema import CreateIndex, CreateTable
 from werkzeug.exceptions import ServiceUnavailable
 
+from examples import sqlite
 from flask_longtask import problem
 from flask_longtask.web.problems import RETRY_AFTER
 
-#: Milliseconds for which SQLite waits while another process writes.
-BUSY_TIMEOUT = 15_000
+#: Seconds for which PostgreSQL may be connected to.
+CONNECT_TIMEOUT = 2
 
 
 class UTCTime(TypeDecorator[datetime]):
@@ -50,21 +51,39 @@ def init_app(app: Flask) -> None:
     """Bind the database to the app, and make the tables that are not there yet."""
     db.init_app(app)
     app.register_error_handler(OperationalError, _outage)
+    app.register_error_handler(TimeoutError, _outage)  # every connection is in use
     with app.app_context():
-        # Not `db.create_all()`: web and worker start at the same moment, and it looks before it makes.
-        with db.engine.begin() as connection:
-            for table in db.metadata.sorted_tables:
-                connection.execute(CreateTable(table, if_not_exists=True))
-                for index in table.indexes:
-                    connection.execute(CreateIndex(index, if_not_exists=True))
+        # Not `db.create_all()`: web and worker start at the same moment, and it looks before it makes. Each in
+        # a transaction of its own, which then never writes after it has read.
+        for table in db.metadata.sorted_tables:
+            _make(CreateTable(table, if_not_exists=True))
+            for index in table.indexes:
+                _make(CreateIndex(index, if_not_exists=True))
         # A worker's children are forked from here, and a connection must not be carried across.
         db.engine.dispose()
 
 
-def _outage(error: OperationalError) -> Response:
+def _make(statement: CreateTable | CreateIndex) -> None:
+    with db.engine.begin() as connection:
+        connection.execute(statement)
+
+
+def _outage(error: OperationalError | TimeoutError) -> Response:
     current_app.logger.warning("The database cannot be used: %s", error)
     detail = "The database cannot be reached. Try again in a few seconds."
     return problem(ServiceUnavailable(detail, retry_after=RETRY_AFTER))
+
+
+@event.listens_for(Engine, "do_connect")
+def _wait_in_bounds(
+    dialect: Dialect, record: Any, arguments: list[Any], options: dict[str, Any]
+) -> None:
+    if dialect.name == "sqlite":
+        options |= {"factory": sqlite.Connection, "timeout": 0}
+    elif dialect.driver == "psycopg":  # which waits as gevent wants it by itself
+        lock = sqlite.REQUEST_WAITS if has_request_context() else sqlite.OTHERS_WAIT
+        options.setdefault("connect_timeout", CONNECT_TIMEOUT)
+        options.setdefault("options", f"-c lock_timeout={lock:g}s")
 
 
 @event.listens_for(Engine, "connect")
@@ -74,12 +93,11 @@ def _set_up_sqlite(connection: Any, record: Any) -> None:
     # Python's driver would begin a transaction only before the first INSERT, UPDATE or DELETE: reads would
     # not see one state of the database, and a SAVEPOINT would be a transaction of its own.
     connection.isolation_level = None
-    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
-    connection.execute(
-        "PRAGMA journal_mode = WAL"
-    )  # readers and the writer do not wait for each other
-    connection.execute("PRAGMA synchronous = NORMAL")  # safe with WAL
-    connection.execute("PRAGMA foreign_keys = ON")
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode = WAL")  # readers and the writer do not wait for each other
+    cursor.execute("PRAGMA synchronous = NORMAL")  # safe with WAL
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
 
 
 @event.listens_for(Engine, "begin")
