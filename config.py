@@ -48,7 +48,11 @@ def _url(name: str, default: str, *schemes: str) -> str:
 def _database_url(name: str, default: str) -> str:
     text = _text(name, default)
     try:
-        make_url(text).get_dialect().import_dbapi()
+        dialect = make_url(text).get_dialect()
+        # Psycopg comes with the requirements, and sees when it is imported whether it is to wait as gevent does.
+        # gunicorn's own process reads this file before anything is gevent's.
+        if dialect.driver != "psycopg":
+            dialect.import_dbapi()
     except (ArgumentError, ValueError):  # the latter for a port; what is there may hold a password
         raise SystemExit(
             f"{name} must read like 'postgresql://user:password@host/name' or 'sqlite:////folder/file.db'."

@@ -20,8 +20,9 @@ from examples import sqlite
 from flask_longtask import problem
 from flask_longtask.web.problems import RETRY_AFTER
 
-#: Seconds for which PostgreSQL may be connected to.
+#: Seconds that PostgreSQL may take to let somebody in, and over one statement of a request.
 CONNECT_TIMEOUT = 2
+QUERY_TIMEOUT = 2
 
 
 class UTCTime(TypeDecorator[datetime]):
@@ -81,9 +82,11 @@ def _wait_in_bounds(
     if dialect.name == "sqlite":
         options |= {"factory": sqlite.Connection, "timeout": 0}
     elif dialect.driver == "psycopg":  # which waits as gevent wants it by itself
-        lock = sqlite.REQUEST_WAITS if has_request_context() else sqlite.OTHERS_WAIT
         options.setdefault("connect_timeout", CONNECT_TIMEOUT)
-        options.setdefault("options", f"-c lock_timeout={lock:g}s")
+        if has_request_context():  # a task may take its time
+            limits = {"lock_timeout": sqlite.REQUEST_WAITS, "statement_timeout": QUERY_TIMEOUT}
+            words = " ".join(f"-c {name}={limit:g}s" for name, limit in limits.items())
+            options.setdefault("options", words)
 
 
 @event.listens_for(Engine, "connect")

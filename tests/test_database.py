@@ -1,5 +1,6 @@
 """The examples' database while others hold it: who waits, for how long, and who need not."""
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.processes import RedisServer, WebServer, Worker, wait_until
+from tests.processes import ROOT, RedisServer, WebServer, Worker, environment, wait_until
 
 #: More than a web server has connections to its database.
 MANY = 25
@@ -127,10 +128,10 @@ def test_many_processes_make_the_tables_at_the_same_time(
     tmp_path: Path, database: Database
 ) -> None:
     path = tmp_path / "new.db"
-    environment = {**database.web.environment, "DATABASE_URL": f"sqlite:///{path}"}
+    settings = {**os.environ, **database.web.environment, "DATABASE_URL": f"sqlite:///{path}"}
     command = [sys.executable, "-c", "import app"]
     starting = [
-        subprocess.Popen(command, cwd=database.web.cwd, env=environment, stderr=subprocess.PIPE)
+        subprocess.Popen(command, cwd=database.web.cwd, env=settings, stderr=subprocess.PIPE)
         for _ in range(6)
     ]
     said = [process.communicate(timeout=60)[1].decode() for process in starting]
@@ -148,3 +149,26 @@ def test_a_web_server_starts_although_another_writes(
             assert requests.get(f"{web.url}/health", timeout=5).json()["redis"] == "up"
         finally:
             web.stop()
+
+
+def test_psycopg_is_not_imported_before_gevent_has_had_its_say() -> None:
+    # Else a query to a slow PostgreSQL would hold up all of the web server, as tried by hand.
+    read_by_gunicorn = "import gunicorn.config, runpy; runpy.run_path('gunicorn.conf.py')"
+    command = [
+        sys.executable,
+        "-c",
+        f"import sys; {read_by_gunicorn}; print('psycopg' in sys.modules)",
+    ]
+    settings = {
+        **environment("redis://127.0.0.1:1"),
+        "DATABASE_URL": "postgresql://ann@127.0.0.1/ann",
+    }
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "False\n"
