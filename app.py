@@ -1,5 +1,6 @@
 """The Flask app that shows the pattern: one long task, the route that starts it, the page that follows it."""
 
+import math
 import random
 import time
 
@@ -10,7 +11,16 @@ from werkzeug.wrappers import Response
 
 import security
 from examples import database, double, imports, limits, mail, outbox, timed, users
-from flask_longtask import LongTask, accepted, ensure_browser, integer, openapi, problem, seconds
+from flask_longtask import (
+    BadField,
+    LongTask,
+    accepted,
+    ensure_browser,
+    integer,
+    openapi,
+    problem,
+    seconds,
+)
 
 VERBS = ["Folding", "Measuring", "Polishing", "Sorting", "Untangling", "Weighing"]
 NOUNS = [
@@ -58,12 +68,21 @@ def create_app(config: object = "config") -> Flask:
     @app.post("/longtask")
     @openapi.documented(
         openapi.starts(
-            "Start a long task", steps=openapi.whole_number(1, 1000), delay=openapi.seconds(60)
+            f"Start a long task, of {app.config['LONGTASK_DEMO_SECONDS']:,} seconds at most",
+            steps=openapi.whole_number(1, 1000),
+            delay=openapi.seconds(60),
         )
     )
     def start_longtask() -> Response:
         steps = integer("steps", default=random.randint(10, 50), minimum=1, maximum=1000)
         delay = seconds("delay", default=1.0, maximum=60.0)
+        longest = app.config["LONGTASK_DEMO_SECONDS"]
+        if steps * delay > longest:
+            most = math.floor(longest / steps * 1000) / 1000  # what is named must be allowed
+            raise BadField(
+                "delay",
+                f"must be at most {most:g} with {steps:,} steps: a task may take {longest:,} seconds.",
+            )
         return accepted(long_task.delay(steps, delay))
 
     return app

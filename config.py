@@ -157,6 +157,9 @@ LONGTASK_API_TOKEN = _text("LONGTASK_API_TOKEN", "")
 # How many tasks one client may start at one address.
 LONGTASK_RATE_LIMIT = _rate_limit("LONGTASK_RATE_LIMIT", "200 per minute")
 
+# Seconds that the task at /longtask may take, steps times delay: each task holds a worker's place for so long.
+LONGTASK_DEMO_SECONDS = _integer("LONGTASK_DEMO_SECONDS", 3600, 1, 1_000_000)
+
 # The database of the examples: SQLite in instance/, or for instance postgresql://user:password@host/name
 SQLALCHEMY_DATABASE_URI = _database_url("DATABASE_URL", "sqlite:///longtask.db")
 # A connection that lay in the pool while the database was restarted is found out before it is used.

@@ -89,6 +89,33 @@ def test_a_subscriber_with_a_network_of_his_own_is_one_client(start: Callable[..
     assert start("2001:db8:1:3::1").status_code == 202
 
 
+@pytest.mark.parametrize(
+    ("body", "most"),
+    [({"steps": 1000, "delay": 60}, "3.6"), ({"steps": 61, "delay": "59.1"}, "59.016")],
+)
+def test_no_demo_task_holds_its_place_for_longer_than_an_hour(
+    client: Any, body: dict[str, Any], most: str
+) -> None:
+    for arguments in ({"json": body}, {"data": body}):
+        refused = client.post("/longtask", **arguments)
+
+        assert (refused.status_code, refused.json["field"]) == (400, "delay")
+        assert f"at most {most} with {body['steps']:,} steps" in refused.json["detail"]
+        assert "3,600 seconds" in refused.json["detail"]
+
+    just = client.post("/longtask", json={**body, "delay": most})
+    assert just.status_code == 202
+    client.delete(just.headers["Location"])
+
+
+def test_the_number_of_steps_that_is_drawn_counts_too(
+    app: Any, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(app.config, "LONGTASK_DEMO_SECONDS", 99)
+
+    assert client.post("/longtask", json={"delay": 10}).json["field"] == "delay"  # 10 to 50 steps
+
+
 def test_the_default_lets_a_page_start_twenty_bars_several_times() -> None:
     command = [sys.executable, "-c", "import config; print(config.LONGTASK_RATE_LIMIT)"]
     environment = {**os.environ, "LONGTASK_RATE_LIMIT": "", "SECRET_KEY": "tests"}
