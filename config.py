@@ -210,6 +210,9 @@ MAIL_CHECK_DELIVERABILITY = _yes_or_no("MAIL_CHECK_DELIVERABILITY", False)
 # How much mail one client may have sent.
 MAIL_LIMIT = _rate_limit("MAIL_LIMIT", "10 per minute; 100 per day")
 
+# How many samples of a file to import one client may load; the largest has some 60 MB.
+SAMPLE_LIMIT = _rate_limit("SAMPLE_LIMIT", "20 per minute")
+
 # Whether clients are limited at all.
 RATELIMIT_ENABLED = _yes_or_no("RATELIMIT_ENABLED", True)
 

@@ -49,12 +49,17 @@ mail_limit = limiter.shared_limit(
     lambda: str(current_app.config["MAIL_LIMIT"]), scope="mail", on_breach=_refuse("mails")
 )
 
+#: `with sample_limit: …` around what hands out a sample, of up to 60 MB.
+sample_limit = limiter.shared_limit(
+    lambda: str(current_app.config["SAMPLE_LIMIT"]), scope="sample", on_breach=_refuse("samples")
+)
+
 
 def init_app(app: Flask) -> None:
     # The connections of the extension, since they fail fast: Redis away is a 503 here as everywhere.
     pool = app.extensions["celery"].backend.store.client.connection_pool
     # Flask-Limiter's own hooks look at every request and double what Flask itself does for a poll. What is
-    # limited here are starts, so the hooks get an app of their own that nobody asks anything.
+    # limited here are few routes, so the hooks get an app of their own that nobody asks anything.
     unasked = Flask(__name__)
     unasked.config.update(
         RATELIMIT_ENABLED=app.config["RATELIMIT_ENABLED"],

@@ -1,6 +1,8 @@
 """Importing a file: what comes of good and bad files, of cancelling, of a worker that dies, and in how much memory."""
 
 import io
+import os
+import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -190,6 +192,35 @@ def test_the_sample_that_the_page_offers_can_be_imported(
     assert task["status"] == "1,998 rows, 2 refused"
     for rows in ("0", "null", "", "1.5", "-1", "1000001", "9" * 5000):
         assert client.get(f"/imports/sample.csv?rows={rows}").status_code == 400
+
+
+def test_many_samples_at_once_hold_up_nobody_else(redis_server: RedisServer, folder: Path) -> None:
+    web = WebServer("web-samples", folder, redis_server.url(), SAMPLE_LIMIT="1000 per minute")
+    address = f"{web.url}/imports/sample.csv?rows=1000000"
+    loading = [subprocess.Popen(["curl", "-s", "-o", os.devnull, address]) for _ in range(40)]
+    try:
+        for _ in range(100):
+            answer = requests.get(f"{web.url}/health", timeout=20)
+            assert answer.elapsed.total_seconds() < 1
+        assert any(process.poll() is None for process in loading), "It was not tried at all."
+    finally:
+        for process in loading:
+            process.kill()
+            process.wait()
+        web.stop()
+
+
+def test_one_client_can_load_so_many_samples(
+    app: Any, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(app.config, "SAMPLE_LIMIT", "2 per minute")
+    elsewhere = {"environ_base": {"REMOTE_ADDR": "192.0.2.40"}}
+    for _ in range(2):
+        assert client.get("/imports/sample.csv?rows=0", **elsewhere).status_code == 400
+        assert client.get("/imports/sample.csv?rows=1", **elsewhere).status_code == 200
+    refused = client.get("/imports/sample.csv?rows=1", **elsewhere)
+    assert (refused.status_code, refused.mimetype) == (429, "application/problem+json")
+    assert "2 samples a minute" in refused.json["detail"]
 
 
 # ------------------------------------------------------------------ what is not accepted

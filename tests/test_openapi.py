@@ -185,6 +185,7 @@ def test_of_thousands_of_requests_none_is_answered_otherwise_than_documented(fol
         "DATABASE_URL": f"sqlite:///{folder / 'asked.db'}",
         "LONGTASK_API_TOKEN": TOKEN,
         "MAIL_LIMIT": "1000000 per minute",
+        "SAMPLE_LIMIT": "1000000 per minute",
     }
     web = WebServer("web-asked", folder, redis_server.url(), **settings)
     worker = Worker("worker-asked", folder, redis_server.url(), "-c", "2", **settings)

@@ -14,6 +14,7 @@ from examples.imports.removal import remove
 from examples.imports.snapshot import snapshot
 from examples.imports.task import import_csv
 from examples.imports.upload import name_of, size_of, uploaded_file
+from examples.limits import sample_limit
 from flask_longtask import BadField, accepted, openapi, started_before, wants_html
 from flask_longtask.json_text import dumps
 
@@ -80,7 +81,7 @@ def show(task_id: UUID) -> Response:
         ],
         "responses": {
             "200": {"description": "CSV.", "content": {"text/csv": {"schema": {"type": "string"}}}},
-            **openapi.problems(400),
+            **openapi.problems(400, 429, 503),
         },
     }
 )
@@ -89,6 +90,7 @@ def sample() -> Response:
     rows = int(text) if re.fullmatch("[0-9]{1,7}", text) else 0
     if not 1 <= rows <= sample_file.MOST_ROWS:
         raise BadField("rows", f"must be a whole number from 1 to {sample_file.MOST_ROWS:,}.")
-    response = Response(sample_file.lines(rows), mimetype="text/csv")
+    with sample_limit:
+        response = Response(sample_file.content(rows), mimetype="text/csv")
     response.headers["Content-Disposition"] = "attachment; filename=sample.csv"
     return response
