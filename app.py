@@ -54,7 +54,7 @@ def create_app(config: object = "config") -> Flask:
     longtask.init_app(app)
     app.register_error_handler(HTTPException, problem)
     security.init_app(app)
-    for part in (database, limits, mail):
+    for part in (database, users, limits, mail):
         part.init_app(app)
     for example in (imports, double, timed, mail, outbox, users):
         app.register_blueprint(example.bp)

@@ -1,6 +1,8 @@
 """Users: one is created and welcomed, or neither."""
 
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from threading import Barrier
 
 import pytest
@@ -120,9 +122,74 @@ def test_a_user_whose_mail_cannot_be_queued_is_not_created(redis_server, folder)
         site.stop()
 
 
-@pytest.mark.parametrize("username", ["", "  ", "a" * 65, "ann\r\nBcc: bob", "ann\0"])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("Zoë", "Zoe\u0308"),  # NFC and NFD
+        ("fay", "Fay"),
+        ("STRASSE", "straße"),
+        ("office", "o\ufb03ce"),  # a ligature
+        ("max", "\uff4d\uff41\uff58"),  # letters as wide as Chinese ones
+        ("max 2", "max  2"),
+    ],
+)
+def test_names_that_look_the_same_are_the_same(site: Site, first: str, second: str):
+    number = len(site.users())
+    assert site.post("/users", username=first, email=f"{number}-1@example.com").status_code == 202
+    assert site.post("/users", username=second, email=f"{number}-2@example.com").status_code == 409
+
+
+def test_a_name_is_kept_as_it_was_typed_and_composed(site: Site):
+    site.post("/users", username="Rene\u0301 X", email="rene@example.com")
+    assert ("Ren\u00e9 X", "rene@example.com") in site.users()
+
+
+@pytest.mark.parametrize("second", ["A4@EXAMPLE.COM", "A4@example.com", "a4@Example.Com"])
+def test_an_address_in_other_letters_is_the_same_address(site: Site, second: str):
+    site.post("/users", username="a4", email="a4@example.com")
+    before = site.users()
+    assert (
+        site.post("/users", username=f"also {second[:6]}{second[-1:]}", email=second).status_code
+        == 409
+    )
+    assert site.users() == before
+
+
+def test_a_database_of_an_older_version_is_used_as_it_is(redis_server, folder):
+    # Given a file with the tables as they were, and two users who would be one now
+    path = folder / "older.db"
+    with closing(sqlite3.connect(path)) as older:
+        older.executescript(
+            """CREATE TABLE users (id INTEGER NOT NULL, username VARCHAR(64) NOT NULL,
+               email VARCHAR(254) NOT NULL, PRIMARY KEY (id), UNIQUE (username), UNIQUE (email));
+               INSERT INTO users (username, email) VALUES ('ann', 'ann@example.com'),
+               ('ANN', 'Ann@example.com'), ('Zoe\u0308', 'zoe@example.com');"""
+        )
+    for _ in range(2):  # and so when it is started again
+        site = Site("older", folder, redis_server.url(6))
+        try:
+            for username, email in [
+                ("Ann", "other@example.com"),
+                ("other", "ANN@EXAMPLE.COM"),
+                ("Zo\u00eb", "other@example.com"),
+            ]:
+                assert site.post("/users", username=username, email=email).status_code == 409
+            assert len(site.users()) == 3
+        finally:
+            site.stop()
+
+
+@pytest.mark.parametrize(
+    "username",
+    [
+        *("", "  ", "a" * 65, "ann\r\nBcc: bob", "ann\0", "\ud800"),
+        # What nobody sees: fillers of Hangul, a braille cell without dots, joiners and selectors of variants.
+        *("\u3164", "ann\u3164", "ann\u115f", "ann\uffa0", "ann\u2800", "an\u034fn", "ann\ufe0f"),
+        *("ann\U000e0100", "ann\u200b", "an\u00adn", "ann\u202e", "ann\u180b", "ann\u17b4"),
+    ],
+)
 def test_a_username_that_is_none_is_refused(app, client, username):
-    response = client.post("/users", data={"username": username, "email": "ann@example.com"})
+    response = client.post("/users", json={"username": username, "email": "ann@example.com"})
     assert (response.status_code, response.json["field"]) == (400, "username")
 
 
