@@ -100,6 +100,8 @@ def _set_up_sqlite(connection: Any, record: Any) -> None:
     cursor.execute("PRAGMA journal_mode = WAL")  # readers and the writer do not wait for each other
     cursor.execute("PRAGMA synchronous = NORMAL")  # safe with WAL
     cursor.execute("PRAGMA foreign_keys = ON")
+    # Debian's SQLite overwrites whatever is deleted, which on a full disk takes the room that there is not.
+    cursor.execute("PRAGMA secure_delete = FAST")
     cursor.close()
 
 

@@ -454,14 +454,16 @@ def test_cleaning_up_removes_what_is_old_and_what_was_left_behind(
     ended(failed)
     left = new_job(task_id=failed)
     db.session.add(Refused(import_id=left.id, line=2, reason="x", text="x"))
-    waiting = new_job()  # of which Redis knows nothing: it is about to be published
-    old = new_job(submitted=datetime.now(UTC) - timedelta(days=8), finished=datetime.now(UTC))
+    # Left behind by a web server that was killed before it had started the task.
+    killed = new_job(submitted=datetime.now(UTC) - timedelta(hours=2)).task_id
+    waiting = new_job().task_id  # of which Redis knows nothing: it is about to be published
+    new_job(submitted=datetime.now(UTC) - timedelta(days=8), finished=datetime.now(UTC))
     db.session.commit()
 
+    assert client.get(f"/imports/{killed}").status_code == 404
     clean_up(timedelta(days=7))
 
     kept = set(db.session.scalars(select(Import.task_id)))
-    assert kept == {task_id, waiting.task_id}
-    assert old.task_id not in kept
+    assert kept == {task_id, waiting}
     assert count(Row) == 1
     assert count(Refused) == 0

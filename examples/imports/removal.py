@@ -10,6 +10,10 @@ from examples.imports.models import Import, Row
 from flask_longtask import find_task
 from flask_longtask.status import ENDED_STATES
 
+#: How long a web server may take to keep a file and to start its task. A file without a task is left behind then: the
+#: web server was killed, or the disk so full that not even the file could be removed.
+KEPT_WITHIN = timedelta(hours=1)
+
 #: Lines whose rows are deleted in one transaction.
 DELETED_AT_ONCE = 20_000
 
@@ -24,18 +28,19 @@ def clean_up(keep: timedelta) -> None:
 
 def remove_what_is_left() -> None:
     """Remove imports whose task has ended before they did: it was cancelled in the queue, or killed."""
-    unfinished = select(Import.id, Import.task_id, Import.attempt).where(Import.finished.is_(None))
-    for import_id, task_id, attempt in db.session.execute(unfinished).all():
-        if has_ended(task_id):
+    columns = select(Import.id, Import.task_id, Import.submitted, Import.attempt)
+    unfinished = columns.where(Import.finished.is_(None))
+    for import_id, task_id, submitted, attempt in db.session.execute(unfinished).all():
+        if has_ended(task_id, submitted):
             remove(import_id, attempt)
     db.session.commit()
 
 
-def has_ended(task_id: str) -> bool:
+def has_ended(task_id: str, submitted: datetime) -> bool:
     try:
         return find_task(task_id)["state"] in ENDED_STATES
-    except NotFound:
-        return False  # not published yet, or forgotten long ago: the import goes when it is old
+    except NotFound:  # not published yet, or never
+        return submitted < datetime.now(UTC) - KEPT_WITHIN
 
 
 def remove(import_id: int, attempt: int) -> None:

@@ -13,7 +13,7 @@ from examples.imports.models import Import
 from examples.imports.removal import remove
 from examples.imports.snapshot import snapshot
 from examples.imports.task import import_csv
-from examples.imports.upload import name_of, size_of, uploaded_file
+from examples.imports.upload import check_room_for, name_of, size_of, uploaded_file
 from examples.limits import sample_limit
 from flask_longtask import BadField, accepted, openapi, started_before, wants_html
 from flask_longtask.json_text import dumps
@@ -40,6 +40,7 @@ def start() -> BaseResponse:
         size=size_of(file),
         submitted=datetime.now(UTC),
     )
+    check_room_for(job.size)
     db.session.add(job)
     db.session.commit()
     try:

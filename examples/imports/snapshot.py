@@ -47,7 +47,7 @@ def snapshot(task_id: str) -> dict[str, Any]:
 def _find(task_id: str) -> Import:
     query = select(Import).where(Import.task_id == task_id)
     job = db.session.scalar(query)
-    if job and not job.finished and has_ended(task_id):
+    if job and not job.finished and has_ended(task_id, job.submitted):
         # Either it was finished just now, or what there is of it is about to be removed.
         db.session.rollback()
         job = db.session.scalar(query.where(Import.finished.is_not(None)))

@@ -1,12 +1,23 @@
-"""The file in a request: that there is one, and that it is not too large. Keeping it is for pieces.py."""
+"""The file in a request: that there is one, that it is not too large, and that there is room for it.
 
+Keeping it is for pieces.py.
+"""
+
+import errno
 import io
+import shutil
 
 from flask import current_app, request
 from werkzeug.datastructures import FileStorage
-from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.exceptions import (
+    RequestEntityTooLarge,
+    ServiceUnavailable,
+    UnsupportedMediaType,
+)
 
+from examples.database import db
 from flask_longtask import BadField
+from flask_longtask.web.problems import RETRY_AFTER
 
 #: Bytes that a request may have beside the file in it: the borders and names of its parts.
 _FRAMING = 16 * 1024
@@ -14,6 +25,12 @@ _FRAMING = 16 * 1024
 #: Bytes of the request that Werkzeug may hold at a time while it looks for the file's end. It reads 64 KiB at once
 #: and refuses a file when what is left of the last piece and the next are more than this together.
 _PARSER_MEMORY = 256 * 1024
+
+#: Bytes that are left free for all else on the disk of an SQLite database.
+_RESERVE = 1024 * 1024
+
+#: What the system says of a temporary file for which there is no room; ENOENT is Python's when no folder has any.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOENT)
 
 
 def uploaded_file() -> FileStorage:
@@ -26,6 +43,11 @@ def uploaded_file() -> FileStorage:
         file = request.files.get("file")
     except RequestEntityTooLarge:
         raise _too_large() from None
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        current_app.logger.warning("An upload cannot be kept in a temporary file: %s", error)
+        raise _no_room() from None
     if not file or not file.filename:  # a browser sends a nameless file when none was chosen
         raise BadField("file", "is missing: choose a CSV file.")
     return file
@@ -41,6 +63,26 @@ def size_of(file: FileStorage) -> int:
     if size > current_app.config["IMPORT_MAX_BYTES"]:
         raise _too_large()
     return size
+
+
+def check_room_for(size: int) -> None:
+    """Raise ServiceUnavailable where so many bytes do not fit on the disk of the database, if that is SQLite's.
+
+    A disk that is full to the last byte takes no DELETE either. The file is written twice: into the log of
+    the database first, and from there into its place.
+    """
+    path = db.engine.url.database
+    if db.engine.dialect.name == "sqlite" and path:
+        free = shutil.disk_usage(path).free
+        if free < 2 * size + _RESERVE:
+            current_app.logger.warning("%d bytes are free, which are too few for an upload.", free)
+            raise _no_room()
+
+
+def _no_room() -> ServiceUnavailable:
+    return ServiceUnavailable(
+        "There is no room for the file at the moment. Try again later.", retry_after=RETRY_AFTER
+    )
 
 
 def _too_large() -> RequestEntityTooLarge:
