@@ -17,8 +17,8 @@ from werkzeug.wrappers import Response
 from examples.database import Model, db
 from examples.limits import mail_limit
 from examples.looks import composed, folded, is_visible
-from examples.mail import deliver, mail_address
-from flask_longtask import BadField, NotQueued, Task, accepted, fields, openapi, started_before
+from examples.mail import MailTask, deliver, mail_address
+from flask_longtask import BadField, NotQueued, accepted, fields, openapi, started_before
 
 #: Characters of a username.
 LONGEST_NAME = 64
@@ -56,8 +56,8 @@ def _identifiers(username: str, email: str) -> list[Identifier]:
     ]
 
 
-@shared_task(bind=True)
-def send_welcome(self: Task, user_id: int) -> dict[str, Any]:
+@shared_task(bind=True, base=MailTask)
+def send_welcome(self: MailTask, user_id: int) -> dict[str, Any]:
     user = db.session.get(User, user_id)
     if user is None:
         raise LookupError("There is no such user any more")

@@ -1,12 +1,15 @@
 """Mail: what a person sees of it, what the mail server gets, and what comes of its refusals."""
 
+import json
 import re
 import smtplib
 import ssl
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 import requests
+from redis import Redis
 
 from tests.mailing import MailServer, Site, mail_server, site
 from tests.processes import RedisServer, WebServer, wait_until
@@ -102,6 +105,42 @@ def test_a_mail_whose_server_says_no_goodbye_is_not_sent_twice(site: Site, mail_
     mail_server.mute.add("rude@example.com")
     assert site.ended(site.post("/mail", email="rude@example.com"))["state"] == "SUCCESS"
     assert len(mail_server.mails_to("rude@example.com")) == 1
+
+
+def test_no_address_is_in_the_log_of_the_worker(site: Site, mail_server: MailServer):
+    mail_server.answers["log-2@example.com"] = ["450 4.1.1 <LOG-2@example.com>: not now"]
+    mail_server.answers["log-3@example.com"] = ["550 5.1.1 <log-3@example.com>: never"]
+    starts = [site.post("/mail", email=f"log-{number}@example.com") for number in (1, 2, 3)]
+    starts.append(site.post("/users", username="log", email="log-4@example.com"))
+    waiting = site.wait_for(starts[1], "RETRY")
+    assert "The mail server says: 450 4.1.1 <the address>: not now" in waiting["status"]
+
+    tasks = [site.ended(start) for start in starts]
+
+    assert [task["state"] for task in tasks] == ["SUCCESS", "SUCCESS", "FAILURE", "SUCCESS"]
+    assert tasks[0]["status"] == "Sent to log-1@example.com"  # whoever started it may read it
+    for task in tasks:
+        wait_until(lambda i=task["task_id"]: re.search(rf"{i}\] (succeeded|raised)", log_of(site)))
+    assert f"{tasks[1]['task_id']}] retry" in log_of(site)
+    assert "log-" not in log_of(site).lower()
+
+
+def log_of(site: Site) -> str:
+    assert site.worker is not None
+    return site.worker.log.read_text()
+
+
+def test_no_address_is_among_what_others_show_of_a_message(redis_server: RedisServer, folder: Path):
+    # Such as Flower, which shows a task's arguments by the text that comes with its message.
+    site = Site("unread", folder, redis_server.url(10))
+    try:
+        sent = site.post("/mail", email="ann@example.com").json()["task_id"]
+        with Redis.from_url(redis_server.url(10)) as redis:
+            messages = [json.loads(message) for message in redis.lrange("mail", 0, -1)]
+    finally:
+        site.stop()
+    [headers] = [m["headers"] for m in messages if m["headers"]["id"] == sent]
+    assert "example.com" not in json.dumps(headers)
 
 
 @pytest.mark.parametrize(
