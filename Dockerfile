@@ -15,7 +15,7 @@ COPY requirements.txt ./
 RUN pip install --no-cache-dir --disable-pip-version-check -r requirements.txt
 
 # The code belongs to root: what runs can write to instance/ alone.
-RUN useradd --uid 10001 --no-create-home longtask && install --directory --owner=longtask instance
+RUN useradd --uid 10001 --no-create-home longtask && install --directory --mode=700 --owner=longtask instance
 COPY . .
 COPY --from=nanobar /nanobar/node_modules/nanobar/nanobar.min.js static/vendor/
 USER 10001

@@ -13,6 +13,22 @@ from sqlalchemy.exc import ArgumentError
 
 ROOT = Path(__file__).parent
 
+# Files that are made from here on are this user's alone, and so is what is kept in instance/ already.
+os.umask(0o077)
+
+
+def _make_private(folder: Path) -> None:
+    """Let nobody else into this folder, nor into what is in it: what is further down is behind that."""
+    for path in (folder, *folder.iterdir()):
+        # What belongs to another user is theirs to look after, and what is gone by now needs no care.
+        with suppress(PermissionError, FileNotFoundError):
+            if not path.is_symlink():
+                path.chmod(path.stat().st_mode & 0o700)
+
+
+if (ROOT / "instance").is_dir():
+    _make_private((ROOT / "instance").resolve())
+
 # What the environment says goes before what the file says.
 load_dotenv(ROOT / ".env")
 

@@ -27,7 +27,10 @@ fi
 
 server=$(find_redis)
 data="instance/redis-$port"
+umask 077
 mkdir -p "$data"
+chmod 700 instance
+chmod -R go= "$data"
 # The append-only file keeps every write, so snapshots (--save) would only keep it twice. A Redis that is full must
 # refuse what is new, never forget what it has accepted.
 exec "$server" --port "$port" --bind 127.0.0.1 --dir "$data" --appendonly yes --save "" --maxmemory-policy noeviction

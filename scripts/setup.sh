@@ -90,7 +90,7 @@ build_redis() {
                 die "Redis is not installed, and to build it $tool is missing. Install redis-server or valkey."
         done
         echo "No prebuilt Redis for this machine: building $REDIS_SOURCE, which takes some minutes." >&2
-        mkdir -p instance
+        mkdir -p -m 700 instance
         download "$REDIS_SOURCE" "$REDIS_SHA256" "$archive"
         tar -xzf "$archive" -C instance
         # libc's malloc builds everywhere; jemalloc, the default, needs more tools.
