@@ -24,7 +24,10 @@ class Disk:
         folder.mkdir()
         self.folder = folder
         command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "longtask", str(folder)]
-        subprocess.run(command, check=True)
+        if subprocess.run(command, check=False).returncode:
+            pytest.skip(
+                "No small disk can be mounted here: that takes root, and a container that may."
+            )
 
     def fill(self) -> None:
         with (self.folder / "filled").open("wb", buffering=0) as file, suppress(OSError):
