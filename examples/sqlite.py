@@ -14,9 +14,9 @@ from flask import has_request_context
 REQUEST_WAITS = 1.0
 OTHERS_WAIT = 15.0
 
-#: Seconds between two tries: at first, and at most.
-_FIRST_PAUSE = 0.001
-_LONGEST_PAUSE = 0.025
+#: Seconds between two tries, so much shorter for a request that it does not lose to tasks that write all the time.
+REQUEST_PAUSE = 0.002
+OTHERS_PAUSE = 0.05
 
 #: Not SQLITE_BUSY_SNAPSHOT: what began by reading, before another wrote, can never write.
 _PASSING = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_RECOVERY)
@@ -51,8 +51,10 @@ def _patiently(
     **options: _Arguments.kwargs,
 ) -> _Answer:
     """Do this as soon as nobody else has the lock that it needs. SQLite has done nothing when it says "busy"."""
-    deadline = time.monotonic() + (REQUEST_WAITS if has_request_context() else OTHERS_WAIT)
-    pause = _FIRST_PAUSE
+    patience, pause = OTHERS_WAIT, OTHERS_PAUSE
+    if has_request_context():
+        patience, pause = REQUEST_WAITS, REQUEST_PAUSE
+    deadline = time.monotonic() + patience
     while True:
         try:
             return action(*arguments, **options)
@@ -61,4 +63,3 @@ def _patiently(
             if code not in _PASSING or time.monotonic() > deadline:
                 raise
         time.sleep(pause)  # gevent's, where there is gevent
-        pause = min(2 * pause, _LONGEST_PAUSE)
