@@ -14,6 +14,7 @@ from itsdangerous import URLSafeTimedSerializer
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from flask_longtask.page import nanobar
+from flask_longtask.web.body import WholeBodies
 
 
 class SessionInterface(SecureCookieSessionInterface):
@@ -42,6 +43,7 @@ class SessionInterface(SecureCookieSessionInterface):
 
 
 def init_app(app: Flask) -> None:
+    app.wsgi_app = WholeBodies(app.wsgi_app)  # type: ignore[method-assign]
     # Outside of Flask, where it costs a tenth of what `after_request` takes: a poll has little else to do.
     app.wsgi_app = _WithHeaders(  # type: ignore[method-assign]  # as Flask's documentation has it
         app.wsgi_app,

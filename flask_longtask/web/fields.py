@@ -8,6 +8,7 @@ from typing import Any
 from flask import request
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
 
+from flask_longtask.web import body
 from flask_longtask.web.problems import BadField
 
 
@@ -15,8 +16,10 @@ def fields() -> Mapping[str, Any]:
     """The request's fields: of a JSON object or of a form; none at all where there is no body.
 
     An integer in JSON with more digits than Python makes an int of is a string of them, as from a form.
-    Raises BadRequest for malformed JSON or JSON that is no object, UnsupportedMediaType for anything else.
+    Raises BadRequest for malformed JSON or JSON that is no object, ClientDisconnected (also 400) for a body that
+    does not come whole, UnsupportedMediaType for anything else.
     """
+    body.guard(request.environ)
     if _is_cut_off():
         raise RequestEntityTooLarge
     if request.is_json:

@@ -24,6 +24,7 @@ from werkzeug.exceptions import Conflict, UnprocessableEntity
 from flask_longtask.celery.sender import BUSY_PATIENCE
 from flask_longtask.celery.sending import Requests
 from flask_longtask.store import Acceptance, Accepted, Claim, Record
+from flask_longtask.web import body
 from flask_longtask.web.problems import BadField, problem
 
 HEADER = "Idempotency-Key"
@@ -174,6 +175,7 @@ def _claim(number: int) -> Claim:
 
 def _fingerprint() -> str:
     """Tells one body from another. An uploaded file is read piece by piece from where it was kept."""
+    body.guard(request.environ)
     digest = blake2b(digest_size=16)
     _add(digest, request.query_string, request.mimetype)
     if request.mimetype not in _FORMS:

@@ -10,6 +10,7 @@ from redis.exceptions import RedisError
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.exceptions import (
     BadRequest,
+    ClientDisconnected,
     HTTPException,
     RequestEntityTooLarge,
     SecurityError,
@@ -53,6 +54,8 @@ def problem(error: HTTPException) -> Response:
     answer = document(error)
     if error.description == RequestEntityTooLarge.description:
         answer["detail"] = _too_large() or error.description
+    if isinstance(error, ClientDisconnected):
+        answer["detail"] = "The body is not whole: it was cut off, or its chunks are malformed."
     # A request for a host that is not ours gets no page: there is no address to link to.
     if wants_html() and not isinstance(error, SecurityError):
         response = Response(render_template("longtask/problem.html", problem=answer))

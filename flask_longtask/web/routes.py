@@ -14,7 +14,7 @@ from flask_longtask.celery.backend import RedisBackend
 from flask_longtask.celery.queues import count_waiting
 from flask_longtask.json_text import dumps, plain
 from flask_longtask.status import ENDED_STATES
-from flask_longtask.web import browser, idempotency, prefer, stream
+from flask_longtask.web import body, browser, idempotency, prefer, stream
 from flask_longtask.web.problems import RETRY_AFTER, BadField, prefers, problem, wants_html
 
 #: Seconds between two looks at a task: what `Retry-After` says and the page does.
@@ -98,6 +98,7 @@ def result(task_id: str) -> Response:
 @bp.delete("/status/<path:task_id>")
 def cancel(task_id: str) -> Response:
     """Cancel a task: it never starts, or stops at its next report, or is terminated."""
+    body.read_to_its_end()
     find_task(task_id)
     if not _backend().cancel(task_id):
         raise Conflict("The task has already ended.")
@@ -110,6 +111,7 @@ def cancel_by_form(task_id: str) -> BaseResponse:
 
     A task that has ended just before is no error here: the page tells how it ended.
     """
+    body.read_to_its_end()
     find_task(task_id)
     _backend().cancel(task_id)
     return redirect(url_for("longtask.status", task_id=task_id), 303)

@@ -53,7 +53,7 @@ OPERATIONS: dict[str, Any] = {
         "parameters": [parameter("task_id")],
         "responses": {
             "200": {"description": "It is cancelled.", "content": as_json(schema("Task"))},
-            **problems(404, 409, 503),
+            **problems(400, 404, 409, 413, 503),
         },
     },
     "longtask.cancel_by_form": {
@@ -61,7 +61,7 @@ OPERATIONS: dict[str, Any] = {
         "parameters": [parameter("task_id")],
         "responses": {
             "303": see_other("It has ended, by this or by itself just before: see its page."),
-            **problems(400, 404, 503),
+            **problems(400, 404, 413, 503),
         },
     },
     "longtask.statuses": {

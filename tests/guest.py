@@ -1,0 +1,34 @@
+"""Somebody else's app with the extension, and with nothing of this repository's own around it."""
+
+import os
+
+from celery import shared_task
+from flask import Flask, request
+from werkzeug.wrappers import Response
+
+from flask_longtask import LongTask, accepted, fields, started_before
+
+app = Flask(__name__)
+app.config["CELERY"] = {
+    "broker_url": os.environ["REDIS_URL"],
+    "result_backend": os.environ["REDIS_URL"],
+}
+app.config["SECRET_KEY"] = "guest"
+LongTask(app)
+
+
+@shared_task
+def work(what: str) -> str:
+    return what
+
+
+@app.post("/start")
+def start() -> Response:
+    return accepted(work.delay(fields().get("what", "")))
+
+
+@app.post("/ask-first")
+def ask_first() -> Response:
+    if earlier := started_before():
+        return accepted(earlier)
+    return accepted(work.delay(request.form.get("what", "")))

@@ -1,0 +1,32 @@
+"""HTTP by hand, for requests that no library sends. No server lives here."""
+
+import socket
+
+from tests.processes import WebServer
+
+
+class Answer:
+    """What came back: nothing at all where the server has hung up."""
+
+    def __init__(self, received: bytes) -> None:
+        head, _, self.body = received.partition(b"\r\n\r\n")
+        self.head = head.decode("latin-1")
+        self.status = int(self.head.split(" ", 2)[1]) if head else None
+
+    def __repr__(self) -> str:
+        return f"{self.head}\n\n{self.body[:500]!r}"
+
+
+def send(web: WebServer, head: str, body: bytes = b"", host: str | None = "127.0.0.1") -> Answer:
+    """Send these bytes and no more, as a client does that dies then, and read what comes back."""
+    lines = [head, *([] if host is None else [f"Host: {host}"]), "Connection: close", "", ""]
+    with socket.create_connection(("127.0.0.1", web.port), timeout=10) as connection:
+        connection.sendall("\r\n".join(lines).encode("latin-1") + body)
+        connection.shutdown(socket.SHUT_WR)
+        received = b""
+        try:
+            while piece := connection.recv(65536):
+                received += piece
+        except ConnectionResetError:
+            pass
+    return Answer(received)
