@@ -1,6 +1,5 @@
 """How much one client may start and have sent, counted in Redis for all web processes together."""
 
-import ipaddress
 import math
 import time
 from collections.abc import Callable
@@ -10,13 +9,7 @@ from flask import Flask, current_app, request
 from flask_limiter import Limiter, RequestLimit
 from werkzeug.exceptions import TooManyRequests
 
-
-def _client() -> str:
-    """The address that counts as one client; of IPv6 the network, since every subscriber has a whole one."""
-    address = ipaddress.ip_address(request.remote_addr or "127.0.0.1")
-    if address.version == 4:
-        return str(address)
-    return str(ipaddress.ip_network((address, 64), strict=False))
+from flask_longtask import client_address
 
 
 def _refuse(what: str) -> Callable[[RequestLimit], NoReturn]:
@@ -36,7 +29,7 @@ def _period(limit: RequestLimit) -> str:
     return f"a {unit}" if multiples == 1 else f"in {multiples} {unit}s"
 
 
-limiter = Limiter(_client, strategy="moving-window")
+limiter = Limiter(client_address, strategy="moving-window")
 
 #: For every route that starts something, one by one.
 _start_limit = limiter.limit(
