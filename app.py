@@ -51,9 +51,9 @@ def long_task(self, steps=None, delay=1.0):
 def create_app(config: object = "config") -> Flask:
     app = Flask(__name__)
     app.config.from_object(config)
+    security.init_app(app)
     longtask.init_app(app)
     app.register_error_handler(HTTPException, problem)
-    security.init_app(app)
     for part in (database, users, limits, mail):
         part.init_app(app)
     for example in (imports, double, timed, mail, outbox, users):

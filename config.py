@@ -160,11 +160,16 @@ MAX_CONTENT_LENGTH = _integer("MAX_CONTENT_LENGTH", 64 * 1024, 1, 2**31)
 # it came over HTTPS. Count only those that set these headers anew: others' word is not to be believed.
 LONGTASK_TRUSTED_PROXIES = _integer("LONGTASK_TRUSTED_PROXIES", 0, 0, 10)
 
-# The names under which the site is reached, with commas between; a leading dot stands for all of a domain.
-# Requests for another are refused, but for those from this machine. Empty: any name, which the addresses in
-# answers then repeat.
+# The names by which a browser on this machine reaches what listens on its loopback interface.
+LOOPBACK_HOSTS = ["127.0.0.1", "localhost"]
+
+# The names under which the site is reached besides those, with commas between; a leading dot stands for all of
+# a domain. Requests for another are refused: any site can give its own name this machine's address, and its page
+# is then of the same origin as ours (DNS rebinding). Empty behind a proxy: any name, which the addresses in
+# answers then repeat, since the proxy has chosen which names it serves.
 _hosts = [host.strip() for host in _text("TRUSTED_HOSTS", "").split(",") if host.strip()]
-TRUSTED_HOSTS = [*_hosts, "127.0.0.1", "localhost"] if _hosts else None
+_any_host = LONGTASK_TRUSTED_PROXIES > 0 and not _hosts
+TRUSTED_HOSTS = None if _any_host else [*_hosts, *LOOPBACK_HOSTS]
 
 # What whoever wants anything but /health has to show, by `Authorization: Bearer …` or on the page; empty for
 # nothing: python3 -c 'import secrets; print(secrets.token_urlsafe())'
@@ -236,7 +241,8 @@ RATELIMIT_ENABLED = _yes_or_no("RATELIMIT_ENABLED", True)
 KEEP_DAYS = _integer("KEEP_DAYS", 7, 1, 10_000)
 
 # The dashboard, Flower: its port, and NAME:PASSWORD for whoever may see it. It lists every task and can
-# stop workers, so it listens on loopback unless FLOWER_ADDRESS says otherwise. Read by flowerconfig.py.
+# stop workers, so it listens on loopback unless FLOWER_ADDRESS says otherwise, and answers to FLOWER_ADDRESS and
+# the names in TRUSTED_HOSTS only. Read by flowerconfig.py.
 FLOWER_PORT = _integer("FLOWER_PORT", 5555, 1, 65535)
 FLOWER_ADDRESS = _text("FLOWER_ADDRESS", "127.0.0.1")
 FLOWER_BASIC_AUTH = _text("FLOWER_BASIC_AUTH", "")

@@ -11,6 +11,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from flask import Flask, Request, Response, request
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 from itsdangerous import URLSafeTimedSerializer
+from werkzeug.exceptions import SecurityError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from flask_longtask.page import nanobar
@@ -43,6 +44,8 @@ class SessionInterface(SecureCookieSessionInterface):
 
 
 def init_app(app: Flask) -> None:
+    """Call it before anything else that looks at requests: a host that is not ours is refused first."""
+    app.before_request(_check_host)
     app.wsgi_app = WholeBodies(app.wsgi_app)  # type: ignore[method-assign]
     # Outside of Flask, where it costs a tenth of what `after_request` takes: a poll has little else to do.
     app.wsgi_app = _WithHeaders(  # type: ignore[method-assign]  # as Flask's documentation has it
@@ -60,6 +63,18 @@ def init_app(app: Flask) -> None:
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
             app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=proxies, x_prefix=proxies
         )
+
+
+def _check_host() -> None:
+    """Raise SecurityError, a 400, for a request to a name that is not ours, or that is none."""
+    try:
+        host = request.host
+    except SecurityError:
+        raise SecurityError(
+            "This site does not go by that name. TRUSTED_HOSTS is the setting for those it goes by."
+        ) from None
+    if not host:  # what is no name of a host is none to Werkzeug
+        raise SecurityError("The request does not say by a valid name which host it is for.")
 
 
 class _WithHeaders:

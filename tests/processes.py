@@ -300,6 +300,7 @@ class WebServer(Process):
         command = [*inside, sys.executable, "-m", "gunicorn", app]
         if host != "127.0.0.1":
             settings["GUNICORN_CMD_ARGS"] = f"--bind {host}:{self.port}"
+            settings.setdefault("TRUSTED_HOSTS", host)
         super().__init__(
             name, command, folder, {**environment(redis_url), "PORT": str(self.port), **settings}
         )

@@ -9,6 +9,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.exceptions import (
+    BadHost,
     BadRequest,
     ClientDisconnected,
     HTTPException,
@@ -56,8 +57,7 @@ def problem(error: HTTPException) -> Response:
         answer["detail"] = _too_large() or error.description
     if isinstance(error, ClientDisconnected):
         answer["detail"] = "The body is not whole: it was cut off, or its chunks are malformed."
-    # A request for a host that is not ours gets no page: there is no address to link to.
-    if wants_html() and not isinstance(error, SecurityError):
+    if wants_html() and not _is_for_no_host(error):
         response = Response(render_template("longtask/problem.html", problem=answer))
     else:
         response = Response(json.dumps(answer), mimetype="application/problem+json")
@@ -68,6 +68,13 @@ def problem(error: HTTPException) -> Response:
     response.headers["Cache-Control"] = "no-store"
     response.vary.add("Accept")
     return response
+
+
+def _is_for_no_host(error: HTTPException) -> bool:
+    """Whether the request is for a host that is not ours or cannot be one: there are no addresses to link to."""
+    return isinstance(error, SecurityError) or isinstance(
+        request.routing_exception, SecurityError | BadHost
+    )
 
 
 def _too_large() -> str | None:

@@ -57,7 +57,8 @@ def accepted(result: AsyncResult) -> BaseResponse:
     if task is None:
         raise RuntimeError("There is no such task: its transaction has not been committed.")
     browser.remember(backend.store, task_id)
-    location = url_for("longtask.status", task_id=task_id, _external=True)
+    # Absolute, unless the request was for no host that could be one.
+    location = url_for("longtask.status", task_id=task_id, _external=bool(request.host))
     if wants_html():
         return redirect(location, 303)
     headers = [("Location", location), ("Retry-After", str(POLL_SECONDS))]
