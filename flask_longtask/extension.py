@@ -5,7 +5,7 @@ from flask import Flask
 
 from flask_longtask.celery.app import Celery
 from flask_longtask.page import nanobar
-from flask_longtask.web import idempotency, openapi, origin, problems, stream, token
+from flask_longtask.web import idempotency, openapi, origin, owner, problems, stream, token
 from flask_longtask.web.routes import bp
 
 #: The extension's own settings, which a Flask app's config overrides.
@@ -32,13 +32,18 @@ class LongTask:
     `broker_url` and `result_backend` (a Redis) are needed, keeps it in `app.extensions["celery"]` as
     Flask's documentation has it, and registers the routes of web/routes.py.
     Its own settings are in DEFAULTS.
+
+    `identify` is for an app that knows its users: called in a request without arguments, it returns a str that
+    names who is asking, or None. Idempotency keys and the list of one's own tasks are then the user's, whatever
+    the browser. Without it, or where it returns None, they are the browser's; a key of a client without a session
+    is its address's, which has no list.
     """
 
-    def __init__(self, app: Flask | None = None) -> None:
+    def __init__(self, app: Flask | None = None, identify: owner.Identify | None = None) -> None:
         if app is not None:
-            self.init_app(app)
+            self.init_app(app, identify)
 
-    def init_app(self, app: Flask) -> celery.Celery:
+    def init_app(self, app: Flask, identify: owner.Identify | None = None) -> celery.Celery:
         for setting, default in DEFAULTS.items():
             app.config.setdefault(setting, default)
         celery_app = Celery(app, idempotency.FlaskRequests())
@@ -46,5 +51,6 @@ class LongTask:
         app.register_blueprint(bp)
         for part in (problems, origin, token, idempotency, openapi, nanobar):
             part.init_app(app)
+        owner.init_app(app, identify)
         stream.init_app(app, celery_app)
         return celery_app

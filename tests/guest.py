@@ -14,7 +14,7 @@ app.config["CELERY"] = {
     "result_backend": os.environ["REDIS_URL"],
 }
 app.config["SECRET_KEY"] = "guest"
-LongTask(app)
+LongTask(app, identify=lambda: request.headers.get("X-User"))
 
 
 @shared_task

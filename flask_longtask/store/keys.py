@@ -24,7 +24,7 @@ calm                 time        until when no worker is taken for lost         
 auditor              string      the worker that looks for lost messages                  after 5 seconds
 claim:<hash>         JSON        the tasks that an idempotency key stands for             with the first of them
 turn:<hash>          lock        that a request with this key is being answered           after 3 seconds
-browser:<name>       list        the tasks that a browser has started; 100 at most        30 days after the last
+browser:<name>       list        the tasks that a browser or a user has started; 100      30 days after the last
 writable             string      written to see whether Redis takes writes                after a minute
 ===================  ==========  =======================================================  ==========================
 """

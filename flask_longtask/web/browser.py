@@ -1,34 +1,39 @@
-"""Which tasks a browser has started: a list in the store, whose name the browser's session cookie holds.
+"""Which tasks a browser or a user has started: a list in the store. Who is asking is said by owner.py.
 
-In the cookie itself, two starts at the same moment would each overwrite what the other had added.
+In the session cookie itself, two starts at the same moment would each overwrite what the other had added.
 """
 
-import secrets
+from hashlib import blake2b
 
-from flask import current_app, session
+from flask import current_app
 
 from flask_longtask.store import Store
-
-_SESSION_FIELD = "longtask"
-
-
-def ensure_browser() -> str:
-    """The name of this browser's list. Call it where a page is served: its starts then find it set."""
-    if _SESSION_FIELD not in session:
-        session[_SESSION_FIELD] = secrets.token_urlsafe(16)
-    name: str = session[_SESSION_FIELD]
-    return name
+from flask_longtask.web import owner
 
 
 def remember(store: Store, task_id: str) -> None:
-    """Add a task that this browser has just started.
+    """Add a task that has just been started by who is asking.
 
-    An app without a SECRET_KEY has no sessions: its tasks run, and are listed nowhere.
+    An app without a SECRET_KEY has no sessions: where it does not say who is asking either, its tasks run and
+    are listed nowhere.
     """
-    if current_app.secret_key:
-        store.browsers.add(ensure_browser(), task_id)
+    if name := _users_list():
+        store.browsers.add(name, task_id)
+    elif current_app.secret_key:
+        store.browsers.add(owner.ensure_browser(), task_id)
 
 
 def started_here(store: Store) -> list[str]:
-    """The ids of the tasks that this browser has started, newest first."""
-    return store.browsers.tasks(session[_SESSION_FIELD]) if _SESSION_FIELD in session else []
+    """The ids of the tasks that the user has started, or else this browser, newest first.
+
+    An address has no list: an id is the right to its task, and an address may be that of many.
+    """
+    name = _users_list() or owner.browser()
+    return store.browsers.tasks(name) if name else []
+
+
+def _users_list() -> str | None:
+    user = owner.user()
+    return (
+        blake2b(user.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest() if user else None
+    )

@@ -1,15 +1,15 @@
 """`Idempotency-Key`: the same request twice starts the same task (draft-ietf-httpapi-idempotency-key-header).
 
-Every task that a request with this header starts is claimed in Redis, under the request's method, path and
-key and the task's number among those of the request, in the very step that accepts it (accept.lua). A second
-request starts nothing and is given the first one's task; with another body it is refused.
+Every task that a request with this header starts is claimed in Redis, under who sends it (owner.py), the
+request's method, path and key and the task's number among those of the request, in the very step that accepts
+it (accept.lua). A second request starts nothing and is given the first one's task; with another body it is refused.
 
 A route needs nothing for this, whether it starts one task, several, a chain or a chord; of a group each task
 is the same again, but its GroupResult is not. Whatever else a route does, it does each time it is asked: see
 `started_before`. Bodies are compared byte by byte, forms by their fields and the bytes of their files.
 
-A key counts until its task's result expires (`result_expires`). It opens the way to its task as the task's
-id does, so it should be as hard to guess: a UUID.
+A key counts until its task's result expires (`result_expires`), and for whoever sent it only. Clients without
+a session that share an address share their keys, so one should be as hard to guess as a task's id: a UUID.
 """
 
 import re
@@ -25,6 +25,7 @@ from flask_longtask.celery.sender import BUSY_PATIENCE
 from flask_longtask.celery.sending import Requests
 from flask_longtask.store import Acceptance, Accepted, Claim, Record
 from flask_longtask.web import body
+from flask_longtask.web.owner import owner
 from flask_longtask.web.problems import BadField, problem
 
 HEADER = "Idempotency-Key"
@@ -168,8 +169,10 @@ def _key() -> str:
 def _claim(number: int) -> Claim:
     if "longtask_body" not in g:
         g.longtask_body = _fingerprint()
+        g.longtask_owned_by = owner()
     name = blake2b(digest_size=16)
-    _add(name, request.method, request.script_root + request.path, _key(), str(number))
+    _add(name, *g.longtask_owned_by, request.method, request.script_root + request.path)
+    _add(name, _key(), str(number))
     return Claim(name.hexdigest(), g.longtask_body)
 
 

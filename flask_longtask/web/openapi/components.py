@@ -98,7 +98,7 @@ _PARAMETERS: dict[str, Any] = {
     "idempotency_key": {
         "name": HEADER,
         "in": "header",
-        "description": "The same key, address and body is the same task. As hard to guess as an id.",
+        "description": "The same key, address and body from the same client is the same task.",
         "schema": {
             "type": "string",
             "minLength": 1,
