@@ -11,7 +11,7 @@ import requests
 from tests.processes import Process, RedisServer, WebServer, environment, free_port
 from tests.raw_http import Answer, send
 
-DATABASE = 11
+DATABASE = 13
 
 QUICK = {"steps": 1, "delay": 0}
 BROWSER = "Accept: text/html,application/xhtml+xml,*/*;q=0.8"

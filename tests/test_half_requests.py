@@ -9,7 +9,7 @@ from redis import Redis
 from tests.processes import RedisServer, WebServer
 from tests.raw_http import Answer, send
 
-DATABASE = 10
+DATABASE = 12
 
 FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data; boundary=x"

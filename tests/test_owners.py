@@ -10,7 +10,7 @@ from redis import Redis
 
 from tests.processes import RedisServer, WebServer
 
-DATABASE = 12
+DATABASE = 14
 
 QUICK = {"steps": 1, "delay": 0}
 
