@@ -175,6 +175,9 @@ TRUSTED_HOSTS = None if _any_host else [*_hosts, *LOOPBACK_HOSTS]
 # nothing: python3 -c 'import secrets; print(secrets.token_urlsafe())'
 LONGTASK_API_TOKEN = _text("LONGTASK_API_TOKEN", "")
 
+# Wrong ones that a client may show in a minute before no token of its is looked at for the rest of it.
+LONGTASK_WRONG_TOKENS = _integer("LONGTASK_WRONG_TOKENS", 10, 1, 10**9)
+
 # How many tasks one client may start at one address.
 LONGTASK_RATE_LIMIT = _rate_limit("LONGTASK_RATE_LIMIT", "200 per minute")
 

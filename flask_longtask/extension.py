@@ -22,6 +22,8 @@ DEFAULTS = {
     "LONGTASK_MAX_RESULT_BYTES": 256 * 1024,
     # Tasks that may wait in a queue before starting one more is refused with 503; 0 for any number.
     "LONGTASK_MAX_WAITING": 10_000,
+    # Wrong tokens that a client may show in a minute before it is refused with 429 for the rest of it.
+    "LONGTASK_WRONG_TOKENS": 10,
 }
 
 

@@ -327,6 +327,7 @@ def environment(redis_url: str) -> dict[str, str]:
         "DOUBLE_WORK_SECONDS": "1",
         "TIMED_SECONDS": "1",
         "LONGTASK_RATE_LIMIT": "1000000 per minute",
+        "LONGTASK_WRONG_TOKENS": "1000000",
         "MAIL_PORT": str(NOBODY),
     }
 

@@ -143,7 +143,7 @@ from flask_longtask import store
 for module in pkgutil.walk_packages(store.__path__, "flask_longtask.store."):
     importlib.import_module(module.name)
 with Redis() as client:
-    for part in ("tasks", "messages", "workers", "presence", "claims", "browsers"):
+    for part in ("tasks", "messages", "workers", "presence", "claims", "browsers", "guesses"):
         getattr(store.Store(client), part)
 print(*sys.modules)
 """

@@ -14,6 +14,7 @@ from flask_longtask.store.browsers import Browsers
 from flask_longtask.store.changes import Changes
 from flask_longtask.store.claims import Claims
 from flask_longtask.store.clock import Clock
+from flask_longtask.store.guesses import Guesses
 from flask_longtask.store.keys import Keys
 from flask_longtask.store.messages import Messages
 from flask_longtask.store.presence import CachedPresence, Presence, Workers
@@ -92,6 +93,10 @@ class Store:
     @cached_property
     def browsers(self) -> Browsers:
         return Browsers(self.client, self.keys)
+
+    @cached_property
+    def guesses(self) -> Guesses:
+        return Guesses(self.client, self.keys)
 
     def mend(self) -> list[str]:
         """Remove keys that are of another type than they should be, and return their names."""

@@ -25,6 +25,7 @@ auditor              string      the worker that looks for lost messages        
 claim:<hash>         JSON        the tasks that an idempotency key stands for             with the first of them
 turn:<hash>          lock        that a request with this key is being answered           after 3 seconds
 browser:<name>       list        the tasks that a browser or a user has started; 100      30 days after the last
+guesses:<address>    integer     the wrong tokens that a client has shown                 a minute after the first
 writable             string      written to see whether Redis takes writes                after a minute
 ===================  ==========  =======================================================  ==========================
 """
@@ -92,3 +93,6 @@ class Keys:
 
     def browser(self, name: str) -> str:
         return self._name(f"browser:{name}")
+
+    def guesses(self, address: str) -> str:
+        return self._name(f"guesses:{address}")

@@ -46,9 +46,9 @@ def describe(app: Flask) -> dict[str, Any]:
 
 def _complete(app: Flask, endpoint: str, method: str, operation: Schema) -> dict[str, Any]:
     """An operation with the answers that any of its kind may get."""
-    codes = [] if method == "GET" else [403]
+    codes = [400] if method == "GET" else [400, 403]  # the former for a host that is not ours
     if app.config["LONGTASK_API_TOKEN"] and operation.get("security") != []:
-        codes.append(401)
+        codes += [401, 429]
     responses = {**problems(*codes), **operation["responses"]}
     return {"operationId": endpoint, **operation, "responses": dict(sorted(responses.items()))}
 
