@@ -1,5 +1,6 @@
 """The HTTP contract: what each request is answered, and that nothing anybody stores or sends is a 500."""
 
+import io
 import json
 import math
 import re
@@ -194,20 +195,58 @@ def test_the_limit_that_is_told_is_the_one_of_the_address(app: Any, client: Any)
     assert f"at most {limit:,} bytes" in assert_problem(answer, 413)["detail"]
 
 
-def test_a_form_of_too_many_parts_is_not_told_of_a_limit_that_it_keeps(client: Any) -> None:
-    part = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n\r\n'
-    answer = client.post(
-        "/longtask", data=part * 1001 + b"--x--", content_type="multipart/form-data; boundary=x"
-    )
+MULTIPART = "multipart/form-data; boundary=x"
+PART = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n\r\n'
 
-    assert "bytes" not in assert_problem(answer, 413)["detail"]
+
+def in_chunks(body: bytes) -> dict[str, Any]:
+    """As gunicorn hands a body on whose length it was not told."""
+    environ = {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}
+    return {"input_stream": io.BytesIO(body), "environ_overrides": environ}
+
+
+@pytest.mark.parametrize("path", ["/longtask", "/imports"])
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_a_form_of_too_many_parts_is_told_so(client: Any, path: str, is_chunked: bool) -> None:
+    body = PART * 1001 + b"--x--"
+    sent = in_chunks(body) if is_chunked else {"data": body}
+    answer = client.post(path, content_type=MULTIPART, **sent)
+
+    detail = assert_problem(answer, 413)["detail"]
+    assert "at most 1,000 fields" in detail
+    assert "MB" not in detail
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_a_form_of_too_many_bytes_is_not_told_of_its_fields(client: Any, is_chunked: bool) -> None:
+    body = PART * 900 + b"x" * 65_536
+    sent = in_chunks(body) if is_chunked else {"data": body}
+
+    detail = assert_problem(client.post("/longtask", content_type=MULTIPART, **sent), 413)["detail"]
+    assert "at most 65,536 bytes" in detail
+    assert "fields" not in detail
 
 
 def test_a_broken_upload_is_no_error_of_the_server(client: Any) -> None:
-    for media_type in ("multipart/form-data", "multipart/form-data; boundary=x"):
-        response = client.post("/longtask", data=b"--x\r\nnonsense", content_type=media_type)
+    for media_type in ("multipart/form-data", MULTIPART):
+        for sent in ({"data": b"--x\r\nnonsense"}, in_chunks(b"--x\r\nnonsense")):
+            assert_problem(client.post("/longtask", content_type=media_type, **sent), 400)
 
-        assert_problem(response, 400)
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+@pytest.mark.parametrize(
+    "name", ["umläut.csv".encode("latin-1"), b"\xff\xfe", "表.csv".encode("gbk")]
+)
+def test_a_file_whose_name_cannot_be_read_is_not_told_to_be_missing(
+    client: Any, name: bytes, is_chunked: bool
+) -> None:
+    head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="%b"\r\n\r\n' % name
+    body = head + b"a,b\r\n1,2\r\n--x--\r\n"
+    sent = in_chunks(body) if is_chunked else {"data": body}
+
+    detail = assert_problem(client.post("/imports", content_type=MULTIPART, **sent), 400)["detail"]
+    assert "UTF-8" in detail
+    assert "missing" not in detail
 
 
 def test_an_upload_of_nothing_is_a_form_without_fields(client: Any) -> None:

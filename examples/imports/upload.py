@@ -16,7 +16,8 @@ from werkzeug.exceptions import (
 )
 
 from examples.database import db
-from flask_longtask import BadField
+from flask_longtask import BadField, fields
+from flask_longtask.web.body import exceeds_its_limit
 from flask_longtask.web.problems import RETRY_AFTER
 
 #: Bytes that a request may have beside the file in it: the borders and names of its parts.
@@ -42,12 +43,15 @@ def uploaded_file() -> FileStorage:
     try:
         file = request.files.get("file")
     except RequestEntityTooLarge:
-        raise _too_large() from None
+        if exceeds_its_limit():
+            raise _too_large() from None
+        raise
     except OSError as error:
         if error.errno not in _FULL:
             raise
         current_app.logger.warning("An upload cannot be kept in a temporary file: %s", error)
         raise _no_room() from None
+    fields()  # refuses a form that cannot be read, which Werkzeug takes for an empty one
     if not file or not file.filename:  # a browser sends a nameless file when none was chosen
         raise BadField("file", "is missing: choose a CSV file.")
     return file

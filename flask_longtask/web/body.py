@@ -45,6 +45,14 @@ def read_to_its_end() -> None:
         pass
 
 
+def exceeds_its_limit() -> bool:
+    """Whether this request's body has more bytes than it may; a form that is refused may have too many fields."""
+    limit, length = request.max_content_length, request.content_length
+    if limit is None:
+        return False
+    return (request.stream.tell() >= limit) if length is None else length > limit
+
+
 class _Chunks(io.RawIOBase):
     """A chunked body: whatever its reader finds wrong with it, it is not whole.
 

@@ -31,7 +31,7 @@ def fields() -> Mapping[str, Any]:
             raise BadRequest("The body must be a JSON object.")
         return document
     if request.mimetype == "multipart/form-data" and _is_broken():
-        raise BadRequest("The body is not a form that can be read.")
+        raise BadRequest("The form cannot be read: it is broken, or a name in it is not UTF-8.")
     form_types = ("application/x-www-form-urlencoded", "multipart/form-data")
     if request.mimetype in form_types or not (request.content_length or request.get_data()):
         return request.form
@@ -51,10 +51,14 @@ def _is_cut_off() -> bool:
 
 def _is_broken() -> bool:
     """Whether a multipart body has nothing in it that Werkzeug can read, which it takes for no fields."""
+    if request.form or request.files:
+        return False
     # The closing border, with the line break that some clients put before it.
     border = len(request.mimetype_params.get("boundary", "")) + len("\r\n----\r\n")
-    is_empty = (request.content_length or 0) <= border
-    return not (is_empty or request.form or request.files)
+    length = request.content_length
+    if length is None:  # what was read, and what was not since there is no border
+        length = request.stream.tell() + len(request.stream.read(border + 1))
+    return length > border
 
 
 def _integer(digits: str) -> int | str:

@@ -20,6 +20,7 @@ from werkzeug.exceptions import (
 from werkzeug.http import parse_accept_header
 
 from flask_longtask.celery.queues import QueueFull
+from flask_longtask.web import body
 
 #: Seconds after which a client may try again what an outage has prevented.
 RETRY_AFTER = 5
@@ -54,7 +55,7 @@ def problem(error: HTTPException) -> Response:
     """The answer to a request that ended in this error: a document, or a page for a browser."""
     answer = document(error)
     if error.description == RequestEntityTooLarge.description:
-        answer["detail"] = _too_large() or error.description
+        answer["detail"] = _too_large()
     if isinstance(error, ClientDisconnected):
         answer["detail"] = "The body is not whole: it was cut off, or its chunks are malformed."
     if wants_html() and not _is_for_no_host(error):
@@ -77,12 +78,14 @@ def _is_for_no_host(error: HTTPException) -> bool:
     )
 
 
-def _too_large() -> str | None:
-    """Which limit the body exceeds; none where it has more parts than Werkzeug takes, say."""
-    limit, length = request.max_content_length, request.content_length
-    if limit is None or (length is not None and length <= limit):
-        return None
-    return f"The body is too large: it may have at most {limit:,} bytes."
+def _too_large() -> str:
+    """Which limit the body exceeds."""
+    if body.exceeds_its_limit():
+        return f"The body is too large: it may have at most {request.max_content_length:,} bytes."
+    number, size = request.max_form_parts, request.max_form_memory_size
+    limits = [f"at most {number:,} fields"] if number is not None else []
+    limits += [f"at most {size:,} bytes in each that is no file"] if size is not None else []
+    return f"The form is too large: it may have {', and '.join(limits)}."
 
 
 def wants_html() -> bool:

@@ -18,7 +18,7 @@ _RESPONSES: dict[str, Any] = {
     "409": problem(
         "It has already ended; of a start: a request with the same Idempotency-Key is still being answered."
     ),
-    "413": problem("The body is too large."),
+    "413": problem("The body is too large, or has too many fields."),
     "414": {
         "description": "The address is too long: the web server's own answer.",
         "content": HTML,
