@@ -111,13 +111,13 @@ def _is_proof(kept: object) -> bool:
 def _check(token: str) -> None:
     """Raise TokenWrong for another token than ours, and TooManyTokens once too many of them were shown."""
     guesses: Guesses = current_app.extensions["celery"].backend.store.guesses
-    address = client_address()
-    if seconds := guesses.seconds_barred(address):
+    address, most = client_address(), current_app.config["LONGTASK_WRONG_TOKENS"]
+    if seconds := guesses.seconds_barred(address, most):
         raise TooManyTokens(seconds)
     if _is_right(token):
         return
     try:
-        seconds = guesses.count(address, most=current_app.config["LONGTASK_WRONG_TOKENS"])
+        seconds = guesses.count(address, most)
     except RedisError as error:
         current_app.logger.warning("A wrong token could not be counted: %s", error)
         raise TokenWrong from None
