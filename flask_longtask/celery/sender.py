@@ -4,6 +4,7 @@ Celery's `before_task_publish` signal comes at the right moment, but it neither 
 of several Celery apps publishes. This is the same moment, taken one call further out.
 """
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -27,9 +28,19 @@ RECONNECT_SECONDS = 3
 #: Seconds after which sending a task from a web server fails.
 PATIENCE = 1.0
 
+#: Seconds until a worker tries again to send a task.
+RESEND_SECONDS = 0.5
+
 #: Seconds that a request waits for an earlier one with its idempotency key, and between two looks.
 BUSY_PATIENCE = 0.8
 BUSY_LOOK = 0.02
+
+
+logger = logging.getLogger(__name__)
+
+
+class Unroutable(OperationalError):
+    """No queue takes the message: to send it again would not help."""
 
 
 class Connection(connection.Connection):
@@ -61,11 +72,16 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
         def send_task_message(producer: Any, name: str, message: Any, **options: Any) -> Any:
             started = time.monotonic()
             claim = self.app.requests.claim()
+            task = self._sending(name, message, options, claim)
             while True:
-                task = self._sending(name, message, options, claim)
                 try:
                     return self._send(task, partial(send, producer, name, message, **options))
                 except (RedisError, OperationalError) as error:
+                    if task.in_worker and not isinstance(error, Unroutable):
+                        # A retry, or the next step of a chain: without it a task that goes on would fail.
+                        logger.warning("%s cannot be sent, and is tried again: %s", name, error)
+                        time.sleep(RESEND_SECONDS)
+                        continue
                     if claim is None:
                         self._unclear.append(task)
                     # Celery and Flask apps both know this one as "the broker is away".
@@ -78,6 +94,7 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
                         return None
                     if outcome is Accepted.BUSY and time.monotonic() - started < BUSY_PATIENCE:
                         time.sleep(BUSY_LOOK)
+                        task = self._sending(name, message, options, claim)
                         continue
                     self._refuse(task, outcome)
 
@@ -114,7 +131,7 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
         else:
             sent = self._send_elsewhere(task, publish)
         if task.acceptance is None:
-            raise OperationalError("The task's message was routed to no queue.")
+            raise Unroutable("The task's message was routed to no queue.")
         self.app.requests.on_accepted(task.task_id, task.acceptance)
         self._bury_unclear()
         return sent
@@ -144,8 +161,9 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
         try:
             sent = publish()
         except Exception:
-            with suppress(RedisError):  # then the workers find it
-                task.store.tasks.confirm(task.task_id, task.nonce, sent=False)
+            if not task.in_worker:  # else it is tried again
+                with suppress(RedisError):  # then the workers find it
+                    task.store.tasks.confirm(task.task_id, task.nonce, sent=False)
             raise
         task.store.tasks.confirm(task.task_id, task.nonce, sent=True)
         return sent

@@ -30,6 +30,11 @@ class Sending:
         # The same in each try to send it.
         self.nonce = uuid4().hex
 
+    @property
+    def in_worker(self) -> bool:
+        """Whether a task sends it, or the end of one, which may wait for Redis and the broker."""
+        return bool(self.options["in_worker"])
+
     def accept(self, queue: Queue, message: str = "") -> Acceptance:
         acceptance = self.store.tasks.accept(
             self.task_id, self.record, queue, self.nonce, message=message, **self.options

@@ -32,6 +32,9 @@ end
 refuse_if_full()
 local record = load_record(id)
 if record and record.nonce == options.nonce then
+    if record.sending and not record.ended then
+        redis.call('ZADD', key('sending'), now, id) -- it is tried again
+    end
     return accepted(record)
 end
 if options.not_after and now > options.not_after then

@@ -32,6 +32,10 @@ local auditor = redis.call('GET', key('auditor'))
 local is_auditor = not auditor or auditor == options.worker
 if is_auditor then
     redis.call('SET', key('auditor'), options.worker, 'EX', 5)
+    -- Were the times of the heartbeats deleted, a dead worker would be lost without a trace.
+    for _, worker in ipairs(redis.call('HKEYS', key('worker-info'))) do
+        redis.call('ZADD', key('workers'), 'NX', now, worker)
+    end
 end
 
 local answer = {string.format('%.6f', now), is_auditor and 1 or 0}
