@@ -14,8 +14,8 @@ from itsdangerous import URLSafeTimedSerializer
 from werkzeug.exceptions import SecurityError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from flask_longtask import WholeBodies
 from flask_longtask.page import nanobar
-from flask_longtask.web.body import WholeBodies
 
 
 class SessionInterface(SecureCookieSessionInterface):

@@ -3,6 +3,7 @@
 from flask_longtask.extension import LongTask
 from flask_longtask.task import NotQueued, Task, TaskCancelled
 from flask_longtask.web import openapi
+from flask_longtask.web.body import WholeBodies
 from flask_longtask.web.client import client_address
 from flask_longtask.web.fields import fields, integer, seconds
 from flask_longtask.web.idempotency import started_before
@@ -16,6 +17,7 @@ __all__ = [
     "NotQueued",
     "Task",
     "TaskCancelled",
+    "WholeBodies",
     "accepted",
     "client_address",
     "ensure_browser",

@@ -6,7 +6,7 @@ from celery import shared_task
 from flask import Flask, request
 from werkzeug.wrappers import Response
 
-from flask_longtask import LongTask, accepted, fields, started_before
+from flask_longtask import LongTask, WholeBodies, accepted, fields, started_before
 
 app = Flask(__name__)
 app.config["CELERY"] = {
@@ -17,6 +17,10 @@ app.config["SECRET_KEY"] = "guest"
 LongTask(app, identify=lambda: request.headers.get("X-User"))
 
 
+if os.environ.get("WHOLE_BODIES"):
+    app.wsgi_app = WholeBodies(app.wsgi_app)  # type: ignore[method-assign]
+
+
 @shared_task
 def work(what: str) -> str:
     return what
@@ -25,6 +29,11 @@ def work(what: str) -> str:
 @app.post("/start")
 def start() -> Response:
     return accepted(work.delay(fields().get("what", "")))
+
+
+@app.post("/start-by-itself")
+def start_by_itself() -> Response:
+    return accepted(work.delay(request.form.get("what", "")))
 
 
 @app.post("/ask-first")

@@ -141,6 +141,23 @@ def test_a_guest_who_asks_first_starts_nothing_either(guests: WebServer, redis: 
     assert_refused(send(guests, head, b"what=100000"), before, redis)
 
 
+def test_a_guest_who_reads_by_himself_starts_nothing_with_the_middleware(
+    folder: Path, redis_server: RedisServer, redis: Redis
+) -> None:
+    guest = WebServer(
+        "guest-of-whole-bodies",
+        folder,
+        redis_server.url(DATABASE),
+        app="tests.guest:app",
+        WHOLE_BODIES="yes",
+    )
+    try:
+        cut_off(guest, redis, "/start-by-itself", FORM, b"what=10000")
+        cut_chunks(guest, redis, "/start-by-itself", FORM, b"what=10000")
+    finally:
+        guest.stop()
+
+
 def test_half_a_request_cancels_nothing(ours: WebServer, redis: Redis) -> None:
     started = send(ours, post("/longtask", FORM, "Content-Length: 0"))
     place = started.head.partition("Location: http://127.0.0.1")[2].split()[0]
