@@ -1,4 +1,4 @@
-"""How much one client may start and have sent, counted in Redis for all web processes together."""
+"""How much one client may start, have sent and load, counted in Redis for all web processes together."""
 
 import math
 import time
