@@ -1,10 +1,12 @@
 """The routes of imports: start one, show one, and the file to try it with. No work is done here."""
 
 import re
+from contextlib import suppress
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 from flask import Blueprint, Response, render_template, request, url_for
+from redis.exceptions import RedisError
 from werkzeug.wrappers import Response as BaseResponse
 
 from examples.database import db
@@ -82,7 +84,7 @@ def show(task_id: UUID) -> Response:
         ],
         "responses": {
             "200": {"description": "CSV.", "content": {"text/csv": {"schema": {"type": "string"}}}},
-            **openapi.problems(400, 429, 503),
+            **openapi.problems(400, 429),
         },
     }
 )
@@ -91,7 +93,9 @@ def sample() -> Response:
     rows = int(text) if re.fullmatch("[0-9]{1,7}", text) else 0
     if not 1 <= rows <= sample_file.MOST_ROWS:
         raise BadField("rows", f"must be a whole number from 1 to {sample_file.MOST_ROWS:,}.")
-    with sample_limit:
-        response = Response(sample_file.content(rows), mimetype="text/csv")
+    # Without Redis nobody is counted, and a sample needs nothing else of it: its pace protects the others, too.
+    with suppress(RedisError), sample_limit:
+        pass
+    response = Response(sample_file.content(rows), mimetype="text/csv")
     response.headers["Content-Disposition"] = "attachment; filename=sample.csv"
     return response
