@@ -126,13 +126,13 @@ class Process:
 class RedisServer(Process):
     """A Redis that keeps nothing on disk, or every write (`appendonly`), as run-redis.sh starts it."""
 
-    def __init__(self, name: str, folder: Path, appendonly: bool = False) -> None:
+    def __init__(self, name: str, folder: Path, appendonly: bool = False, *options: str) -> None:
         self.port = free_port()
         data = folder / f"{name}-data"
         data.mkdir(exist_ok=True)
         program = find_program("redis-server", "valkey-server")
         command = [program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(data)]
-        command += ["--save", "", "--appendonly", "yes" if appendonly else "no"]
+        command += ["--save", "", "--appendonly", "yes" if appendonly else "no", *options]
         super().__init__(name, command, folder, {})
 
     def start(self) -> None:
