@@ -71,6 +71,11 @@ class Start(NamedTuple):
     #: Whether the same request is sent again though it was answered.
     repeat: bool
 
+    @property
+    def countdown(self) -> float:
+        """Seconds that it has to wait before it may run."""
+        return 2 * self.seconds if self.kind == "later" else 0
+
 
 class Fault(NamedTuple):
     at: float

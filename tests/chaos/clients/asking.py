@@ -27,11 +27,18 @@ class Asking:
         self._session.headers["Connection"] = "close"
 
     def ask(
-        self, ask: str, web: str, method: str, path: str, wait: float = 0, **options: Any
+        self,
+        ask: str,
+        web: str,
+        method: str,
+        path: str,
+        wait: float = 0,
+        about: str = "",
+        **options: Any,
     ) -> tuple[Answer, Any]:
         """Send a request, and note how it was answered. Returns the answer's document as well, if it has one."""
         sent = time.time()
-        answer = Answer(ask, web, sent, sent, 0, wait)
+        answer = Answer(ask, web, sent, sent, 0, wait, about=about)
         document: Any = None
         try:
             response = self._session.request(

@@ -30,7 +30,9 @@ class Wish(NamedTuple):
     what: str
     start: Start
     task_id: str = ""
+    #: Where it was asked last, and when first.
     web: str = ""
+    first: float = 0
 
 
 class Client(threading.Thread):
@@ -91,16 +93,24 @@ class Client(threading.Thread):
 
     def _start(self, wish: Wish) -> None:
         start, web = wish.start, self._web(wish.web)
-        body = {"key": start.key, "seconds": start.seconds}
-        headers = {"Idempotency-Key": start.key}
-        answer, document = self._asking.ask(
-            "start", web, "POST", f"/chaos/{start.kind}", json=body, headers=headers
-        )
-        again = wish._replace(at=time.time() + AGAIN, web=web)
+        options = {
+            "about": start.kind,
+            "json": {"key": start.key, "seconds": start.seconds, "countdown": start.countdown},
+            "headers": {"Idempotency-Key": start.key},
+        }
+        answer, document = self._asking.ask("start", web, "POST", f"/chaos/{start.kind}", **options)
+        first = wish.first or answer.sent
+        again = wish._replace(at=time.time() + AGAIN, web=web, first=first)
         if answer.code != 202:
             self._wishes.append(again)
             return
-        told = Told(answer.received, start.key, start.kind, tuple(document["task_ids"]))
+        told = Told(
+            answer.received,
+            start.key,
+            start.kind,
+            tuple(document["task_ids"]),
+            first + start.countdown,
+        )
         tolds = self._evidence.told.setdefault(start.key, [])
         tolds.append(told)
         if len(tolds) > 1:

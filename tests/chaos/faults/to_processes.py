@@ -89,6 +89,9 @@ def _deploy(system: System, fault: Fault) -> Damage:
     except AssertionError:
         took = f"more than {TO_STOP:g} s"
         system.incident(f"{part.name} has not ended within {TO_STOP:g} s of SIGTERM")
+        if not part.is_web:
+            os.kill(part.process.pid, signal.SIGUSR1)  # Celery prints where each thread is
+            time.sleep(1)
         part.kill()
     time.sleep(fault.lasts)
     part.start()

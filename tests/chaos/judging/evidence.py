@@ -14,6 +14,8 @@ class Told(NamedTuple):
     key: str
     kind: str
     task_ids: tuple[str, ...]
+    #: Before this it must not begin.
+    due: float = 0
 
 
 class Answer(NamedTuple):
@@ -30,6 +32,8 @@ class Answer(NamedTuple):
     wait: float = 0
     #: What is wrong with it.
     complaint: str = ""
+    #: What it was about: the kind of task that was to be started.
+    about: str = ""
 
     @property
     def took(self) -> float:

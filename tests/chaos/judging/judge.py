@@ -18,6 +18,9 @@ SETTLED = 15.0
 #: Seconds that a worker needs to see that it must end a cancelled task, and to end it, on a busy machine.
 TO_NOTICE = 3.0
 
+#: Seconds by which a task may begin too early: the clock of Redis is read now and then, not always.
+CLOCKS_DIFFER = 0.3
+
 ANSWERS = frozenset({200, 202, 404, 409, 429, 503})
 
 _GONE = re.compile(r"^Its message (is gone|was not sent)|^The task before it has not been run")
@@ -38,6 +41,7 @@ class Case(NamedTuple):
     key: str
     kind: str
     told: float
+    due: float
     #: The tasks of its family that come before it.
     before: tuple[str, ...]
     starts: list[Entry]
@@ -68,6 +72,7 @@ def _cases(evidence: Evidence) -> Iterator[Case]:
                 key=told.key,
                 kind=told.kind,
                 told=told.at,
+                due=told.due,
                 before=told.task_ids[:number] if told.kind in FAMILIES else (),
                 starts=[entry for entry in entries[task_id] if entry.what == "start"],
                 effects=[entry for entry in entries[task_id] if entry.what == "effect"],
@@ -91,7 +96,7 @@ def is_excused(evidence: Evidence, answer: Answer) -> bool:
 
 def _answers(evidence: Evidence) -> Iterator[Violation]:
     for answer in evidence.answers:
-        asked = f"{answer.ask} of {answer.web} at {answer.sent:.1f}"
+        asked = f"{answer.ask} {answer.about}".strip() + f" of {answer.web} at {answer.sent:.1f}"
         excused = is_excused(evidence, answer)
         if answer.complaint and not (excused and not answer.code):
             yield Violation("answer", f"{asked}: {answer.complaint}")
@@ -234,6 +239,14 @@ def _was_hindered(evidence: Evidence, case: Case, effect: Entry) -> bool:
     return any(map(hinders, evidence.blows))
 
 
+def _early(_: Evidence, case: Case) -> Iterator[Violation]:
+    """What is for later waits for its time, whatever the clocks say."""
+    for start in case.starts:
+        if start.at < case.due - CLOCKS_DIFFER:
+            text = f"it has begun {case.due - start.at:.1f} s before its time"
+            yield Violation("early", text, case.task_id)
+
+
 _OF_ALL: tuple[Callable[[Evidence], Iterator[Violation]], ...] = (_incidents, _answers, _keys)
 _OF_EACH: tuple[Callable[[Evidence, Case], Iterator[Violation]], ...] = (
     _ends,
@@ -241,4 +254,5 @@ _OF_EACH: tuple[Callable[[Evidence, Case], Iterator[Violation]], ...] = (
     _bar,
     _attempts,
     _late,
+    _early,
 )

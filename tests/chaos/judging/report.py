@@ -50,9 +50,8 @@ def lines(verdict: Verdict, folder: Path) -> Iterator[str]:
     for violation in verdict.violations[:SHOWN]:
         about = f" [{violation.task_id}]" if violation.task_id else ""
         yield f"  {violation.rule}: {_relative(violation.text, verdict.begun)}{about}"
-    for path in _timelines(verdict, folder):
-        yield f"  see {path}"
-    yield f"Logs: {folder}"
+    _write_timelines(verdict, folder)
+    yield f"Logs, and a timeline of each task that is named: {folder}"
 
 
 def _counted(counter: Counter[str]) -> str:
@@ -69,18 +68,18 @@ def _relative(text: str, begun: float) -> str:
     return " ".join(words)
 
 
-def _timelines(verdict: Verdict, folder: Path) -> Iterator[Path]:
+def _write_timelines(verdict: Verdict, folder: Path) -> None:
     about: dict[str, list[Violation]] = defaultdict(list)
     for violation in verdict.violations:
         if violation.task_id:
             about[violation.task_id].append(violation)
     for task_id, violations in about.items():
-        path = folder / f"timeline-{task_id}.txt"
         text = [f"broker {verdict.broker}, seed {verdict.seed}, task {task_id}", ""]
         text += [f"{v.rule}: {_relative(v.text, verdict.begun)}" for v in violations]
         text += ["", *timeline(verdict.evidence, task_id, verdict.begun)]
-        path.write_text("\n".join(text) + "\n")
-        yield path
+        (folder / f"timeline-{task_id}.txt").write_text("\n".join(text) + "\n")
+    lines = [f"{e.at - verdict.begun:9.2f}  {e}" for e in verdict.evidence.entries]
+    (folder / "notebook.txt").write_text("\n".join(lines) + "\n")
 
 
 def timeline(evidence: Evidence, task_id: str, begun: float) -> list[str]:

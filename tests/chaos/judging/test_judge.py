@@ -22,6 +22,9 @@ class Run:
         told = Told(at, key, kind, task_ids)
         self.evidence.told.setdefault(key, []).append(told)
 
+    def due(self, key: str, at: float) -> None:
+        self.evidence.told[key] = [told._replace(due=at) for told in self.evidence.told[key]]
+
     def saw(self, task_id: str, seen: dict[str, Any] | None, at: float = 5) -> None:
         self.evidence.bars.see(task_id, Sight(at - 0.1, at, seen))
 
@@ -93,6 +96,7 @@ LOST = "Its worker was lost 50 times, so it is not started again."
         ("once", lambda run: (run.ran(), run.noted("start"))),
         ("key", lambda run: (run.ran(), run.told("b"))),
         ("key", lambda run: (run.ran(), run.noted("start", "b"))),
+        ("early", lambda run: (run.ran(), run.due("key", at=2.5))),
         ("slow", lambda run: run.answered(200, took=2.1)),
         ("slow", lambda run: run.answered(503, took=2.1)),
         ("slow", lambda run: run.answered(200, took=3.2, wait=1)),
@@ -116,6 +120,7 @@ def test_a_broken_rule_is_found(run: Run, rule: str, damage: Damage) -> None:
         lambda run: (run.cancelled(), run.told("a"), run.saw("a", status("REVOKED"))),
         lambda run: run.answered(200, took=2.9, wait=1),
         lambda run: run.ran(attempt=3),
+        lambda run: (run.ran(), run.due("key", at=1.9)),
         lambda run: (run.told("a"), run.told("a")),
     ],
 )

@@ -24,7 +24,8 @@ def _one(task: Any, **options: Any) -> Starter:
 
 
 def _later(key: str, seconds: float) -> AsyncResult:
-    return tasks.silent.apply_async((key, 0.2), countdown=2 * seconds)
+    countdown = request.get_json()["countdown"]
+    return tasks.silent.apply_async((key, seconds / 4), countdown=countdown)
 
 
 def _chain(key: str, seconds: float) -> AsyncResult:
