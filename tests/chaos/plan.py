@@ -112,6 +112,9 @@ _WEB: Faults = {
     "hup": (2, 0, 0),
     "deploy": (2, 0, 1),
 }
+#: A worker of threads has no process that could be taken from it.
+THREADS = WORKERS[-1]
+
 _CLOCK: Faults = {"clock": (3, 0, 0)}
 _REDIS: Faults = {
     "freeze": (3, 0.2, 2),
@@ -127,12 +130,12 @@ _QUEUE: Faults = {"lose": (2, 0, 0), "poison": (3, 0, 0)}
 
 def parts(broker: str) -> dict[str, tuple[float, Faults]]:
     """Whom faults befall: how many seconds apart, on average, and which ones."""
-    found: dict[str, tuple[float, Faults]] = {
-        "redis": (10, _REDIS),
-        "queue": (10, _QUEUE),
-        **{name: (15, {**_WEB, **(_CLOCK if name in CLOCKS else {})}) for name in WEBS},
-        **{name: (12, {**_WORKER, **(_CLOCK if name in CLOCKS else {})}) for name in WORKERS},
-    }
+    found: dict[str, tuple[float, Faults]] = {"redis": (10, _REDIS), "queue": (10, _QUEUE)}
+    found |= dict.fromkeys(WEBS, (15, _WEB)) | dict.fromkeys(WORKERS, (12, _WORKER))
+    for name in CLOCKS:
+        every, kinds = found[name]
+        found[name] = (every, {**kinds, **_CLOCK})
+    found[THREADS] = (12, {name: kind for name, kind in _WORKER.items() if name != "bereave"})
     if broker == "rabbitmq":
         found["rabbitmq"] = (12, _RABBITMQ)
     return found

@@ -101,15 +101,13 @@ def _for_rabbitmq(text: str) -> amqp.Message:
     """The same for a broker that has headers and properties of its own: what it can carry of it."""
     try:
         message = json.loads(text)
-        body = base64.b64decode(message["body"])
-        headers, properties = dict(message["headers"]), message["properties"]
+        return amqp.Message(
+            base64.b64decode(message["body"]),
+            application_headers=dict(message["headers"]),
+            content_type=message["content-type"],
+            content_encoding=message["content-encoding"],
+            correlation_id=message["properties"]["correlation_id"],
+            delivery_mode=2,
+        )
     except (ValueError, TypeError, KeyError):
         return amqp.Message(text, content_type="application/json", content_encoding="utf-8")
-    return amqp.Message(
-        body,
-        application_headers=headers,
-        content_type=message["content-type"],
-        content_encoding=message["content-encoding"],
-        correlation_id=properties["correlation_id"],
-        delivery_mode=2,
-    )

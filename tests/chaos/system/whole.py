@@ -146,8 +146,9 @@ class System:
             part.process = WebServer(name, self.folder, redis_url, f"{APP}:app", **settings)
         else:
             # One of threads; a task that cannot be ended would hold one of those for ever.
-            last = name == plan.WORKERS[-1]
-            options = ["--pool", "threads", "-Q", "celery"] if last else ["-Q", "celery,mail"]
+            options = ["-Q", "celery,mail"]
+            if name == plan.THREADS:
+                options = ["--pool", "threads", "-Q", "celery"]
             part.process = Worker(
                 name,
                 self.folder,
