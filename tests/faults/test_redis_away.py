@@ -111,6 +111,7 @@ def asks(task_id: str) -> list[Ask]:
         Ask("get", "/imports/{task_id}", "nothing"),  # the database knows that there is none
         Ask("get", "/status/{task_id}", "read"),
         Ask("get", "/status/{task_id}", "read", PAGE),
+        Ask("get", "/result/{task_id}", "read"),
         Ask("get", "/status", "read", options={"params": {"id": [task_id, task_id]}}),
         Ask("get", "/tasks", "read"),
         Ask("get", "/tasks/{task_id}", "read"),
@@ -170,7 +171,8 @@ def test_while_redis_is_away_all_is_answered_and_tasks_go_on(
                     assert answer.headers["Content-Type"] == "application/problem+json"
                     assert answer.json()["title"] == title
             else:
-                expected = 404 if ask.route == "/imports/{task_id}" else 200
+                nothing_yet = ask.route in ("/imports/{task_id}", "/result/{task_id}")
+                expected = 404 if nothing_yet else 200
                 assert answer.status_code == expected, (ask, answer.text)
                 assert "lost" not in answer.text
                 assert "no worker" not in answer.text
