@@ -6,6 +6,7 @@ Exit code 1 says that the bar has lied: what was wrong is printed, with the seed
 import argparse
 import random
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 from tests.chaos import plan
 from tests.chaos.judging import report
 from tests.chaos.run import run
+from tests.processes import Process
 
 BROKERS = ("redis", "rabbitmq")
 
@@ -30,7 +32,15 @@ def main() -> int:
         parser.error(f"--without: there is no {', '.join(sorted(unknown))}")
     seed = random.randrange(10**6) if options.seed is None else options.seed
     brokers = BROKERS if options.broker == "both" else (options.broker,)
-    return max([_run(broker, seed, options.minutes, without, options.keep) for broker in brokers])
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return max(
+            [_run(broker, seed, options.minutes, without, options.keep) for broker in brokers]
+        )
+    finally:
+        # What is left when it was interrupted while the system was being started.
+        for process in Process.all:
+            process.stop()
 
 
 def _run(broker: str, seed: int, minutes: float, without: set[str], keep: bool) -> int:
