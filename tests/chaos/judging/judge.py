@@ -23,6 +23,9 @@ CLOCKS_DIFFER = 0.3
 
 ANSWERS = frozenset({200, 202, 404, 409, 429, 503})
 
+#: Faults by which a run may go on though another has its task. A worker that is only told to stop ends it before.
+_HINDERING = frozenset({"kill", "behead", "freeze", "cut", "full", "kick", "lose"})
+
 _GONE = re.compile(r"^Its message (is gone|was not sent)|^The task before it has not been run")
 _LOST = re.compile(rf"^Its worker was lost {MOST_LOST} times")
 
@@ -231,10 +234,11 @@ def _late(evidence: Evidence, case: Case) -> Iterator[Violation]:
 def _was_hindered(evidence: Evidence, case: Case, effect: Entry) -> bool:
     """Whether a fault has kept this run from hearing that it does not count any more."""
     started = min((s.at for s in case.starts if s.attempt == effect.attempt), default=effect.at)
-    parts = {"redis", "rabbitmq", effect.worker}
+    parts = {"redis", "rabbitmq", "queue", effect.worker}
 
     def hinders(blow: Blow) -> bool:
-        return blow.part in parts and blow.during(started - TO_NOTICE, effect.at)
+        is_near = blow.part in parts and blow.kind in _HINDERING
+        return is_near and blow.during(started - TO_NOTICE, effect.at)
 
     return any(map(hinders, evidence.blows))
 

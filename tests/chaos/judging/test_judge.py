@@ -35,7 +35,7 @@ class Run:
         self.evidence.entries.append(entry._replace(**more))
 
     def struck(self, part: str, begun: float, ended: float, **more: Any) -> None:
-        self.evidence.blows.append(Blow(begun, ended, part, "freeze", "", **more))
+        self.evidence.blows.append(Blow(begun, ended, part, "freeze", "")._replace(**more))
 
     def cancelled(self, task_id: str = "a", at: float = 3) -> None:
         self.evidence.cancelled[task_id] = at
@@ -196,6 +196,9 @@ def test_an_effect_of_an_older_attempt_is_late_unless_a_fault_has_kept_it_from_k
     run.noted("effect", attempt=1, at=7)
     assert run.broken() == ["late"]
     run.struck("worker-2", 2, 6)
+    assert run.broken() == ["late"]
+    # Told to stop, it ends what runs before another may have it
+    run.struck("worker-1", 2, 6, kind="deploy")
     assert run.broken() == ["late"]
     run.struck("worker-1", 2, 6)
     assert run.broken() == []
