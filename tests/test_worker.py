@@ -23,7 +23,7 @@ class Request(SimpleNamespace):
     def humaninfo(self) -> str:
         return "a task"
 
-    def cancel(self, pool: Any, emit_retry: bool) -> None:
+    def cancel(self, pool: Any, signal: str, emit_retry: bool) -> None:
         self.terminated = True
 
 

@@ -17,12 +17,17 @@ class Clock:
     def __init__(self, ask: Callable[[], float]) -> None:
         self._ask = ask
         self._offset: float | None = None
+        self._offset_at = 0.0
         self._set_at = 0.0
 
     def set(self, now: float) -> None:
         """Redis has just told the time."""
         self._set_at = time.monotonic()
-        self._offset = now - self._set_at
+        offset = now - self._set_at
+        is_old = self._set_at - self._offset_at > self.FRESH
+        # An answer that was late on its way tells an earlier time than it is, never a later one.
+        if self._offset is None or is_old or offset > self._offset:
+            self._offset, self._offset_at = offset, self._set_at
 
     @property
     def is_known(self) -> bool:

@@ -54,6 +54,7 @@ class Beat(NamedTuple):
     """What a worker learns by its heartbeat."""
 
     is_auditor: bool  # whether it is the one that looks for lost messages now
+    is_new: bool  # whether it was not known, or was taken for lost
     lost: list[str]  # the workers that have been silent for too long
 
 
@@ -80,7 +81,7 @@ class Workers:
         `reserved` are tasks of another broker that it has received and not started: those that came since the last
         heartbeat, or with `all_reserved` all of them.
         """
-        now, is_auditor, *lost = self._scripts.run(
+        now, is_auditor, is_new, *lost = self._scripts.run(
             "heartbeat",
             worker=worker,
             info=pack({"name": name, "queues": sorted(queues)}).decode(),
@@ -90,7 +91,7 @@ class Workers:
             lapse=lapse,
         )
         self._clock.set(float(now))
-        return Beat(bool(is_auditor), [worker.decode() for worker in lost])
+        return Beat(bool(is_auditor), bool(is_new), [worker.decode() for worker in lost])
 
     def forget(self, worker: str) -> None:
         """A worker is lost or has stopped: what it ran waits to be started again."""

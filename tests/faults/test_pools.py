@@ -107,7 +107,7 @@ def test_a_cancelled_task_that_reports_stops_at_its_next_report(workers: Workers
     after = [system.start("quick") for _ in range(workers.places)]
     system.wait(after, state="SUCCESS", timeout=AT_ONCE)
     words = log.read_text()[said:]
-    assert "Terminating" not in words
+    assert "Ending " not in words
     assert "Traceback" not in words
 
 

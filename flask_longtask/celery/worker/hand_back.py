@@ -1,5 +1,7 @@
 """Hands this worker's tasks back when it is told to stop."""
 
+import os
+import signal
 from contextlib import suppress
 from typing import Any
 
@@ -78,3 +80,9 @@ def _end_running(consumer: Any) -> None:
             # To Celery a greenlet that was ended has succeeded. Its message must not be acknowledged for that.
             request.acknowledged = True
         request.cancel(consumer.pool, signal=END, emit_retry=not is_late)
+    if Pool.has_processes:
+        # One of them may have begun a task and not have said so yet.
+        for pid in consumer.pool.info["processes"]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        consumer.pool.terminate()

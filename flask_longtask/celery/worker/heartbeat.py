@@ -87,7 +87,7 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no
                 logger.warning("Worker %s is lost: its tasks are handed out again", worker)
                 store.messages.hand_back(worker)
                 store.workers.forget(worker)
-        self._reserved.told()
+        self._reserved.told(forgotten=beat.is_new)
         self._upkeep.look(consumer.app)
         # The last of them is the one with the records.
         if beat.is_auditor and not is_stopping():
@@ -136,8 +136,11 @@ class _Reserved:
         self._now = {r.id for r in tuple(state.requests.values()) if not r.time_start}
         return self._now - self._told, is_all
 
-    def told(self) -> None:
+    def told(self, forgotten: bool) -> None:
+        """They were told. `forgotten` are those of before: this worker was taken for lost."""
         self._told = self._now
+        if forgotten:
+            self._refresh_at = 0.0
 
 
 def _learn_about(pool: Any) -> None:

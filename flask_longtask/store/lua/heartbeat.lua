@@ -7,7 +7,8 @@
 --   hold          seconds for which a heartbeat counts
 --   lapse         seconds after its last heartbeat in which a worker is not yet taken for lost
 --
--- Returns {now, auditor, lost workers…}: auditor is 1 for the one worker that looks for lost messages.
+-- Returns {now, auditor, new, lost workers…}: auditor is 1 for the one worker that looks for lost messages; new is 1 for
+-- one that was not known, or was taken for lost.
 
 -- Where no worker was heard of for a while, Redis was away, or all of them were, and each gets time to come back.
 local last = tonumber(redis.call('GET', key('heartbeat')) or 0) or 0
@@ -16,7 +17,7 @@ if now - last > options.hold then
 end
 redis.call('SET', key('heartbeat'), now)
 
-redis.call('ZADD', key('workers'), now, options.worker)
+local is_new = redis.call('ZADD', key('workers'), now, options.worker)
 redis.call('HSET', key('worker-info'), options.worker, options.info)
 if options.all_reserved then
     redis.call('DEL', key('reserved', options.worker))
@@ -38,7 +39,7 @@ if is_auditor then
     end
 end
 
-local answer = {string.format('%.6f', now), is_auditor and 1 or 0}
+local answer = {string.format('%.6f', now), is_auditor and 1 or 0, is_new}
 if now >= (tonumber(redis.call('GET', key('calm')) or 0) or 0) then
     for _, worker in ipairs(redis.call('ZRANGEBYSCORE', key('workers'), '-inf', now - options.lapse)) do
         table.insert(answer, worker)
