@@ -13,6 +13,8 @@ class Clock:
 
     #: Seconds for which one answer is good. A host that was suspended has not counted meanwhile.
     FRESH = 10.0
+    #: Seconds for which an answer may be on its way.
+    LATEST = 5.0
 
     def __init__(self, ask: Callable[[], float]) -> None:
         self._ask = ask
@@ -24,9 +26,11 @@ class Clock:
         """Redis has just told the time."""
         self._set_at = time.monotonic()
         offset = now - self._set_at
-        is_old = self._set_at - self._offset_at > self.FRESH
-        # An answer that was late on its way tells an earlier time than it is, never a later one.
-        if self._offset is None or is_old or offset > self._offset:
+        known = self._offset is not None and self._set_at - self._offset_at < self.FRESH
+        # An answer that was late on its way tells an earlier time than it is, never a later one. One that was later
+        # than any answer is waited for says that the time was set.
+        is_late = known and 0 < (self._offset or 0.0) - offset < self.LATEST
+        if not is_late:
             self._offset, self._offset_at = offset, self._set_at
 
     @property
