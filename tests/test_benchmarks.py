@@ -3,7 +3,11 @@
 import subprocess
 import sys
 
+import pytest
+
 from tests.processes import ROOT
+
+pytestmark = pytest.mark.long
 
 
 def test_every_comparison_of_the_benchmark_can_be_made() -> None:

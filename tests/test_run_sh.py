@@ -20,6 +20,8 @@ from scripts.run.child import Child
 from scripts.run.lines import Level, Lines
 from tests.processes import ROOT, Process, RedisServer, environment, free_port, wait_until
 
+pytestmark = pytest.mark.long
+
 #: What a copy of the project does not need to run.
 LEFT_OUT = shutil.ignore_patterns(".*", "instance", "node_modules", "tests", "docs", "__pycache__")
 

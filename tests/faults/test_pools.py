@@ -11,7 +11,7 @@ import pytest
 from tests.faults.system import LEASE, SLACK, System
 from tests.processes import RabbitServer, Worker, wait_until
 
-pytestmark = pytest.mark.pools
+pytestmark = pytest.mark.long
 
 #: Pools that can end a task which does not end by itself. A thread cannot be ended, nor the worker's own.
 STOPPING = ("prefork", "gevent")
