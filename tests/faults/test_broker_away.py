@@ -68,3 +68,24 @@ def test_while_the_broker_is_away_starts_are_refused_at_once_and_tasks_go_on(
     took["worked again"] = time.monotonic() - since
     system.wait([task_id], state="SUCCESS")
     system.workers.pop("worker").stop()
+
+
+def test_the_next_step_of_a_chain_waits_for_a_broker_that_is_away(
+    system: System, broker: RedisServer | RabbitServer
+) -> None:
+    # Given a chain whose first task runs
+    worker = system.worker("worker")
+    chain = system.start_chain("slow_to_begin", 2)
+    wait_until(lambda: system.runs(chain[0]))
+
+    # When the broker says nothing at the moment at which the second is to be sent
+    broker.pause()
+    try:
+        wait_until(lambda: "cannot be sent, and is tried again" in worker.log.read_text())
+    finally:
+        broker.resume()
+
+    # Then it is sent when the broker is back, and each has run once
+    system.wait(chain, state="SUCCESS")
+    assert [system.runs(task_id) for task_id in chain] == [1, 1]
+    system.workers.pop("worker").stop()
