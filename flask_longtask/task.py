@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import Any, NoReturn, TypeVar
 
 import celery
+from billiard.common import terminate_handler_fired
 from billiard.exceptions import WorkerLostError
 from celery.exceptions import Ignore, Reject, WorkerShutdown, WorkerTerminate
 from celery.result import AsyncResult
@@ -76,6 +77,8 @@ class Task(celery.Task):  # type: ignore[misc]
         ):  # Celery's own, where a task runs in the worker's main thread
             raise
         except (SystemExit, KeyboardInterrupt, CancelledError) as error:
+            if terminate_handler_fired():  # somebody has sent this process a signal: it is lost
+                raise
             # To Celery the process is gone, and another attempt would end the same way.
             said = f": {error}" if str(error) else ""
             raise TaskExited(f"The task was ended by {type(error).__name__}{said}") from error

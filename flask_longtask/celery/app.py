@@ -109,12 +109,14 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         warnings = []
         for store in self.stores:
             if policy := store.may_forget():
+                # What has a time to live has ended.
+                what = "results" if policy.startswith("volatile") else "tasks"
                 warnings.append(
-                    f"Redis may forget tasks: its maxmemory-policy is {policy}. Set it to noeviction."
+                    f"Redis may forget {what}: its maxmemory-policy is {policy}. Set it to noeviction."
                 )
             if rejected := store.messages.count_rejected():
                 what = "1 message" if rejected == 1 else f"{rejected} messages"
-                warnings.append(f"{what} could not be read: see {store.keys.rejected} in Redis.")
+                warnings.append(f"{what} could not be used: see {store.keys.rejected} in Redis.")
         return warnings
 
     @cached_property

@@ -11,7 +11,7 @@ from flask_longtask.store import Run
 
 #: Names this worker in what is stored. No other worker has the name, nor has the one that takes its place: a
 #: restarted container has the host name and the process id of the one before. Pool processes inherit it.
-WORKER_ID = f"{socket.gethostname()}/{uuid4().hex[:12]}"
+WORKER_ID = f"{socket.gethostname().encode('ascii', 'replace').decode()}/{uuid4().hex[:12]}"
 
 
 class Pool:

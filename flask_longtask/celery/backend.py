@@ -244,7 +244,7 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
         (stored,) = self.read([task_id])
         record = (stored and stored.record) or {}
         event = Event.MESSAGE_LOST if record else Event.END
-        error = MessageRejected(f"Its message cannot be read. {reason}")
+        error = MessageRejected(f"Its message cannot be used: {reason}")
         self._end_unrun(task_id, record, event, error)
 
     def _end_unrun(self, task_id: str, record: Record, event: Event, error: Exception) -> None:

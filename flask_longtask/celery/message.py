@@ -14,20 +14,25 @@ from kombu.utils.json import loads
 from flask_longtask.store.messages import Taken
 
 
-class Unreadable(Exception):
-    """What was taken from a queue is no message."""
+class Unusable(Exception):
+    """What was taken from a queue is no message that Celery writes. The text goes on after "cannot be used: "."""
+
+
+class Copy(Unusable):
+    """It is a copy of a message that this worker holds already."""
 
 
 def read(taken: Taken) -> dict[str, Any]:
     """The message as Kombu hands it on. One that cannot be read has an `error` instead of a body."""
     payload: Any = None
+    error: Exception
     try:
         payload = loads(taken.text)  # type: ignore[no-untyped-call]
         if not taken.tag or payload["properties"]["delivery_tag"] == taken.tag:
             return dict(payload)
-        error: Exception = Unreadable("It has no delivery tag of its own.")
+        error = Copy("it is a copy") if taken.is_copy else Unusable("it has no delivery tag")
     except Exception as reason:  # decoders of Kombu's own types raise what they like
-        error = Unreadable(f"It is not what Kombu writes: {reason!r}")
+        error = Unusable(f"it is not what Kombu writes, {reason!r}")
     return {
         "properties": {"delivery_tag": taken.tag},
         "headers": _part(payload, "headers"),

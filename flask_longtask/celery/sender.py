@@ -16,7 +16,7 @@ from typing import Any
 from celery.app import amqp
 from kombu import connection
 from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
+from redis.exceptions import DataError, RedisError, ResponseError
 
 from flask_longtask.celery.queues import QueueFull, count_waiting
 from flask_longtask.celery.sending import NotAccepted, Sending, sending
@@ -37,6 +37,10 @@ BUSY_LOOK = 0.02
 
 
 logger = logging.getLogger(__name__)
+
+
+#: Seconds after which a worker gives up sending what Redis refuses. An outage may last as long as it does.
+REFUSED_SECONDS = 60.0
 
 
 class Unroutable(OperationalError):
@@ -77,7 +81,7 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
                 try:
                     return self._send(task, partial(send, producer, name, message, **options))
                 except (RedisError, OperationalError) as error:
-                    if task.in_worker and not isinstance(error, Unroutable):
+                    if task.in_worker and _may_pass(error, time.monotonic() - started):
                         # A retry, or the next step of a chain: without it a task that goes on would fail.
                         logger.warning("%s cannot be sent, and is tried again: %s", name, error)
                         time.sleep(RESEND_SECONDS)
@@ -188,6 +192,12 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
             if limit is not None:
                 record["max_retries"] = limit
         return record
+
+
+def _may_pass(error: Exception, tried_for: float) -> bool:
+    """Whether it may help to send the message once more."""
+    is_refused = isinstance(error.__cause__ or error, ResponseError | DataError)
+    return not isinstance(error, Unroutable) and not (is_refused and tried_for > REFUSED_SECONDS)
 
 
 def _followers(embedded: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

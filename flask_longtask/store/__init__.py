@@ -105,7 +105,8 @@ class Store:
     def may_forget(self) -> str | None:
         """By which policy this Redis removes keys when its memory is full; None if it does not.
 
-        `noeviction` refuses to accept a task then. All others lose tasks that were accepted.
+        `noeviction` refuses to accept a task then. The others lose tasks that were accepted; those that begin with
+        "volatile" only lose what has a time to live: ended tasks and their results.
         """
         memory: Any = self.client.info("memory")
         policy = str(memory.get("maxmemory_policy", "noeviction"))

@@ -31,6 +31,10 @@ LONGEST_REJECTED = 10_000
 REJECTED_KEPT = 7 * 24 * 3600
 
 
+#: What the tag begins with by which a worker holds a copy of a message that it holds already.
+COPY = "copy-"
+
+
 class Taken(NamedTuple):
     """A message as it is stored, and the tag by which the worker holds it: "" if it does not."""
 
@@ -38,14 +42,9 @@ class Taken(NamedTuple):
     text: bytes
     tag: str
 
-
-class Rejected(NamedTuple):
-    """A message that was put aside, since no worker could take it. `at` is by Redis's clock."""
-
-    at: float
-    queue: str
-    reason: str
-    message: str  # its beginning
+    @property
+    def is_copy(self) -> bool:
+        return self.tag.startswith(COPY)
 
 
 class TakeRequest(NamedTuple):
@@ -91,7 +90,7 @@ class Messages:
 
     def _options(self, request: TakeRequest) -> dict[str, Any]:
         worker, _, queues, acknowledged = request
-        return {"worker": worker, "queues": queues, "acknowledged": acknowledged}
+        return {"worker": worker, "queues": queues, "acknowledged": acknowledged, "copy": COPY}
 
     def acknowledge(self, worker: str, tag: str) -> None:
         """The message is done with. Does nothing if the worker does not hold it any more."""
@@ -107,7 +106,7 @@ class Messages:
     def held(self, worker: str) -> set[str]:
         """The tags of the messages that a worker holds."""
         tags: Any = self._client.hkeys(self._keys.held(worker))
-        return {tag.decode() for tag in tags}
+        return {tag.decode(errors="replace") for tag in tags}
 
     def hand_back(
         self, worker: str, tags: Iterable[str] | None = None, *, at_the_end: bool = False
@@ -117,7 +116,9 @@ class Messages:
         held: Iterator[tuple[str, Any]]
         if tags is None:
             held = (
-                (tag.decode(), text) for tag, text in self._client.hscan_iter(key, count=AT_ONCE)
+                (tag.decode(), text)
+                for tag, text in self._client.hscan_iter(key, count=AT_ONCE)
+                if tag.isascii() or not self._client.hdel(key, tag)  # no tag of a message
             )
         else:
             tags = list(tags)
@@ -167,11 +168,6 @@ class Messages:
             longest=LONGEST_REJECTED,
             kept=REJECTED_KEPT,
         )
-
-    def rejected(self) -> list[Rejected]:
-        """The messages that were put aside, the last one first."""
-        entries: Any = self._client.lrange(self._keys.rejected, 0, -1)
-        return [Rejected(**json.loads(entry.decode(errors="replace"))) for entry in entries]
 
     def count_rejected(self) -> int:
         try:

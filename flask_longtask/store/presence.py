@@ -121,10 +121,12 @@ class Workers:
         alive = {worker for worker, last in seen if last >= now - HOLD}
         living = [info for worker, info in infos.items() if worker in alive]
         return Presence(
-            frozenset(worker.decode() for worker in alive),
+            frozenset(worker.decode(errors="replace") for worker in alive),
             complete=server["uptime_in_seconds"] > HOLD and writable,
             writable=writable,
-            silent=frozenset(worker.decode() for worker, _ in seen if worker not in alive),
+            silent=frozenset(
+                worker.decode(errors="replace") for worker, _ in seen if worker not in alive
+            ),
             queues=frozenset(queue for info in living for queue in _queues(info)),
         )
 

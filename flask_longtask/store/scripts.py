@@ -20,6 +20,9 @@ logger = logging.getLogger(__name__)
 #: What Redis answers to a write while it is full, a replica, loading, or cannot save to its disk.
 _CANNOT_WRITE = ("OOM", "READONLY", "LOADING", "MISCONF", "MASTERDOWN", "NOREPLICAS")
 
+#: What it answers where something else than ours stands at a key.
+_NOT_OURS = ("WRONGTYPE", "not an integer", "would overflow")
+
 
 @cache
 def _source(name: str) -> str:
@@ -56,7 +59,7 @@ class Scripts:
         try:
             return script(keys, [self._pack(options), *arguments], client=pipeline)
         except ResponseError as error:
-            is_mended = "WRONGTYPE" in str(error) and self.mend()
+            is_mended = any(word in str(error) for word in _NOT_OURS) and self.mend()
             if is_mended or any(word in str(error) for word in _CANNOT_WRITE):
                 raise RedisConnectionError(str(error)) from error
             raise

@@ -5,7 +5,8 @@ first request; the browser's session cookie then says that it was given, on ever
 those that cannot carry a header of their own included.
 
 Who shows LONGTASK_WRONG_TOKENS wrong ones within a minute, in whatever way, is refused for the rest of it, with the
-right one, too: guessing would go on otherwise. A right one costs nothing by that.
+right one, too: guessing would go on otherwise. A right one costs nothing by that. A process that has not seen this
+client's wrong ones itself takes one more guess.
 """
 
 import hmac

@@ -176,9 +176,10 @@ def refuse_beside_an_earlier_run(children: list[Child]) -> None:
         which = [f"{name} (process {pid})" if pid else name for name, pid in still.items()]
         # Where the head of a group was killed, the rest of it is meant.
         numbers = " ".join(f"{pid if runs(pid) else -pid}" for pid in still.values() if pid)
+        advice = f"; if that is gone: kill -- {numbers}" if numbers else "."
         sys.exit(
             f"An earlier ./run.sh still runs: {', '.join(which)}.\n"
-            f"Ctrl-C in its terminal stops it; if that is gone: kill -- {numbers}"
+            f"Ctrl-C in its terminal stops it{advice}"
         )
 
 

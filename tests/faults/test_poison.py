@@ -9,6 +9,7 @@ from typing import Any
 
 import kombu
 import pytest
+import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,6 +28,7 @@ GARBAGE = [
     b"\xff\xfe",
     b"[" * 5000,
     b'{"properties": 5}',
+    b'{"properties": {"delivery_tag": "\xff"}}',
 ]
 
 
@@ -61,7 +63,7 @@ def worker(system: System) -> Iterator[Worker]:
 
 def rejected(system: System) -> int:
     """How many messages were put aside, as /health has it."""
-    found = re.findall(r"(\d+) messages? could not be read", str(system.health().get("warnings")))
+    found = re.findall(r"(\d+) messages? could not be used", str(system.health().get("warnings")))
     return sum(map(int, found))
 
 
@@ -180,7 +182,7 @@ def test_a_message_that_cannot_be_read_ends_its_task_and_nothing_else(
     system.wait([right], state="SUCCESS")
     system.wait(damaged.values(), state="FAILURE")
     for status in system.statuses(damaged.values()):
-        assert status["status"].startswith("Its message cannot be read."), status
+        assert status["status"].startswith("Its message cannot be used: "), status
     assert rejected(system) == before + len(DAMAGES)
 
 
@@ -200,7 +202,7 @@ def test_a_message_without_an_id_is_put_aside(system: System, worker: Worker) ->
 
     system.wait([system.start("quick")], state="SUCCESS")
     wait_until(lambda: rejected(system) == before + 5, describe=lambda: rejected(system))
-    assert "put aside" in worker.log.read_text()
+    assert "cannot be used" in worker.log.read_text()
 
 
 def test_what_is_no_message_at_all_is_put_aside(systems: dict[str, System]) -> None:
@@ -319,3 +321,48 @@ def test_no_damage_to_a_message_stops_a_worker(systems: dict[str, System]) -> No
     held = f"longtask:held:{worker_id.decode()}"
     # But for the first, which waits for its time.
     wait_until(lambda: system.redis.hlen(held) == 1, describe=lambda: system.redis.hgetall(held))
+
+
+def test_a_copy_of_a_message_does_not_end_its_task(systems: dict[str, System]) -> None:
+    # Given a task that a worker holds until its time
+    system = systems["redis"]
+    system.clear()
+    system.worker("worker")
+    task_id = system.start("quick", countdown=3)
+    (worker_id,) = (name.decode() for name in system.redis.hkeys("longtask:worker-info"))
+    (held,) = wait_until(lambda: system.redis.hvals(f"longtask:held:{worker_id}"))
+
+    # When its message comes once more, as after a push whose answer was lost
+    system.redis.lpush("celery", json.loads(held)[2])
+
+    wait_until(lambda: rejected(system) == 1)
+    system.wait([task_id], state="SUCCESS", attempt=1)
+
+
+def test_a_message_of_version_1_is_run_or_ends_its_task(system: System, worker: Worker) -> None:
+    message = {"task": "tests.faults.tasks.quick", "args": [], "kwargs": {}}
+    send(system, {}, {**message, "id": f"{system.name}-right"})
+    send(system, {}, {**message, "id": f"{system.name}-wrong", "eta": "tomorrow"})
+
+    system_has = f"{system.name}-right", f"{system.name}-wrong"
+    wait_until(lambda: all(task_or_none(system, task_id) for task_id in system_has))
+    system.wait([system_has[0]], state="SUCCESS")
+    system.wait([system_has[1]], state="FAILURE")
+
+
+def task_or_none(system: System, task_id: str) -> Any:
+    return requests.get(f"{system.web.url}/status/{task_id}", timeout=5).ok
+
+
+def test_broadcasts_that_cannot_be_read_do_no_harm(systems: dict[str, System]) -> None:
+    system = systems["redis"]
+    system.clear()
+    worker = system.worker("worker")
+
+    for text in ("{}", "5", "x", "[]", '{"properties": {"delivery_tag": "t"}}'):
+        system.redis.publish("/0.celery.pidbox", text)
+
+    system.wait([system.start("quick")], state="SUCCESS")
+    assert worker.runs
+    assert "Connection to broker lost" not in worker.log.read_text()
+    assert rejected(system) == 0

@@ -19,9 +19,11 @@ def system(folder: Path) -> Iterator[System]:
     system.stop()
 
 
-@pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl"])
-def test_a_policy_that_forgets_tasks_is_told(system: System, policy: str) -> None:
-    warning = f"Redis may forget tasks: its maxmemory-policy is {policy}. Set it to noeviction."
+@pytest.mark.parametrize(
+    ("policy", "what"), [("allkeys-lru", "tasks"), ("volatile-ttl", "results")]
+)
+def test_a_policy_that_forgets_is_told(system: System, policy: str, what: str) -> None:
+    warning = f"Redis may forget {what}: its maxmemory-policy is {policy}. Set it to noeviction."
     assert "warnings" not in system.health()
 
     system.redis.config_set("maxmemory", "1gb")
@@ -121,3 +123,60 @@ def test_another_type_where_a_browser_or_an_idempotency_key_has_its_place(system
             assert browser.get(f"{system.web.url}/tasks", timeout=5).status_code == 200
     listed = browser.get(f"{system.web.url}/tasks", timeout=5).json()["tasks"]
     system.wait([task["task_id"] for task in listed], state="SUCCESS")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("number", "1.5"),
+        ("number", "inf"),
+        ("number", str(2**63 - 1)),
+        ("calm", "1e300"),
+        ("heartbeat", "nan"),
+    ],
+)
+def test_a_number_that_is_none_is_mended(system: System, name: str, text: str) -> None:
+    system.clear()
+    system.worker("worker")
+
+    system.redis.set(f"longtask:{name}", text)
+
+    def starts() -> bool:
+        url = f"{system.web.url}/start/quick"
+        return requests.post(url, json={}, timeout=5).status_code == 202
+
+    wait_until(starts)
+    wait_until(lambda: system.redis.get(f"longtask:{name}") != text.encode())
+
+
+def test_a_worker_that_has_no_name_is_none(system: System) -> None:
+    system.clear()
+    worker = system.worker("worker")
+
+    said = len(worker.log.read_text())
+    system.redis.zadd("longtask:workers", {b"\xff": 1})
+
+    assert system.health()["redis"] == "up"
+    wait_until(lambda: system.redis.zscore("longtask:workers", b"\xff") is None)
+    system.wait([system.start("quick")], state="SUCCESS")
+    assert "heartbeat has failed" not in worker.log.read_text()[said:]
+
+
+def test_what_is_held_as_no_message_is_does_not_stop_the_others(system: System) -> None:
+    system.clear()
+    entries = {
+        "null": '["celery", "celery", null]',
+        "object": '["celery", "celery", {}]',
+        "text": "x",
+        b"\xff": "x",
+    }
+    system.redis.hset("longtask:held:gone", mapping=entries)
+    system.redis.zadd("longtask:workers", {"gone": 1})
+    # A time to wait for that no worker has set.
+    system.redis.set("longtask:calm", "99999999999")
+
+    system.worker("worker")
+
+    wait_until(lambda: not system.redis.exists("longtask:held:gone"))
+    wait_until(lambda: system.redis.zscore("longtask:workers", "gone") is None)
+    assert system.redis.llen("longtask:rejected") == 3

@@ -1,5 +1,7 @@
 """Tasks that do not stop when they are told to, and tasks that stop their process: neither holds its place for long."""
 
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -90,3 +92,20 @@ def test_a_task_that_ends_its_process_has_failed_in_one_attempt(system: System, 
     system.wait([system.start("quick")], state="SUCCESS")
     assert worker.runs
     assert "WorkerLostError" not in worker.log.read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_its_process_is_no_failure_of_the_task(
+    on_redis: System, number: signal.Signals
+) -> None:
+    system = on_redis
+    system.worker("worker")
+    try:
+        task_id = system.start("silent", 2)
+
+        os.kill(process_of(system, task_id), number)
+
+        # As for any lost process: it is run again
+        system.wait([task_id], state="SUCCESS", attempt=2)
+    finally:
+        system.clear()

@@ -15,6 +15,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from flask_longtask.celery.attempt import WORKER_ID
+from flask_longtask.celery.message import Copy, Unusable
 from flask_longtask.celery.worker.protocol import fault_of, is_name
 from flask_longtask.celery.worker.step import leases_of
 from flask_longtask.json_text import pack
@@ -22,14 +23,12 @@ from flask_longtask.json_text import pack
 logger = logging.getLogger(__name__)
 
 
-class Unusable(Exception):
-    """A message is not what Celery's protocol has it."""
-
-
 class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery has no types
     def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Any], None]:
         handle = super().create_task_handler(*args, **options)
-        outage = (*self.connection_errors, *self.channel_errors, RedisError, OperationalError)
+        errors = {*self.connection_errors, *self.channel_errors, RedisError, OperationalError}
+        # Kombu's list of them has KeyError in it, which a message may cause.
+        outage = tuple(errors - {KeyError})
 
         def on_task_received(message: Any) -> None:
             try:
@@ -50,20 +49,23 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery has no types
         self._put_aside(message, exc)
 
     def on_unknown_message(self, body: Any, message: Any) -> None:
-        self._put_aside(message, Unusable("It is not a task."))
+        self._put_aside(message, Unusable("it is not a task's"))
 
     def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
         self._put_aside(message, exc)
 
     def _put_aside(self, message: Any, error: Exception) -> None:
         """Keep a message where an operator finds it, end its task, and take it out of its queue."""
-        reason = str(error) if isinstance(error, Unusable) else f"{type(error).__name__}: {error}"
-        task_id = message.headers.get("id")
-        logger.error("A message is put aside (task %s): %.1000s", task_id, reason)
+        reason = str(error) if isinstance(error, Unusable) else f"{type(error).__name__}, {error}"
+        task_id = _id_in(message)
+        logger.error("A message cannot be used (task %s): %.1000s", task_id, reason)
+        no_ack = message.channel.no_ack_consumers or ()
+        if not message.delivery_tag or message.delivery_info.get("consumer_tag") in no_ack:
+            return  # a broadcast, which is in no queue
         backend, leases = self.app.backend, leases_of(self)
         # With another broker Redis may be away. Then the log is all there is, and its task's message is found missing.
         with nullcontext() if leases else suppress(RedisError):
-            if is_name(task_id):
+            if is_name(task_id) and not isinstance(error, Copy):
                 backend.reject(task_id, reason)
             if leases:
                 messages = self.app.message_store.messages
@@ -75,3 +77,12 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery has no types
         if not message.acknowledged:
             message.reject_log_error(logger, self.connection_errors)
         signals.task_rejected.send(sender=self, message=message, exc=error)
+
+
+def _id_in(message: Any) -> Any:
+    """The id of the task, as far as it can be read. Version 1 of the protocol has it in the body."""
+    if "id" in message.headers:
+        return message.headers["id"]
+    with suppress(Exception):  # whatever decoding raises
+        return message.payload["id"]
+    return None

@@ -33,7 +33,8 @@ def _is_time(value: Any) -> bool:
 
 
 def _is_count(value: Any) -> bool:
-    return type(value) is int and value >= 0
+    is_whole = type(value) is int or (isinstance(value, float) and value.is_integer())
+    return is_whole and value >= 0
 
 
 def _is_limit(value: Any) -> bool:
@@ -49,7 +50,7 @@ def _is_signature(value: Any) -> bool:
     return (
         isinstance(value, dict)
         and is_name(value.get("task"))
-        and isinstance(value.get("options", {}), dict)
+        and isinstance(value.get("options") or {}, dict)
     )
 
 
@@ -65,7 +66,8 @@ def _is_object(value: Any) -> bool:
     return isinstance(value, dict)
 
 
-#: Fields of the message's headers, or of its body in version 1 of the protocol. Each may be null but the first two.
+#: Fields of the message's headers, or of its body in version 1 of the protocol. Each may be null but the first two, and
+#: all but the times may be empty: other languages have one word for an empty list and an empty object.
 _FIELDS: Mapping[str, Check] = {
     "id": is_name,
     "task": is_name,
@@ -91,6 +93,9 @@ _EMBEDDED: Mapping[str, Check] = {
 }
 
 
+_TIMES = frozenset({"eta", "expires"})
+
+
 def fault_of(message: Any) -> str | None:
     """What is wrong with a message; None if Celery can take it.
 
@@ -100,28 +105,29 @@ def fault_of(message: Any) -> str | None:
     if "task" in message.headers:
         fields = message.headers
         if not (_is_list(body) and len(body) == 3):
-            return "Its body is not the three parts of a task."
+            return "the body is not the three parts of a task"
         arguments, keywords, embedded = body
     else:
         fields = body
         if not _is_object(body) or "task" not in body:
-            return "It is not a task."
+            return "it is not a task's"
         arguments, keywords, embedded = body.get("args", []), body.get("kwargs", {}), body
     if not _is_list(arguments):
-        return "Its arguments are not a list."
+        return "the arguments are not a list"
     if not (_is_object(keywords) and all(map(_is_text, keywords))):
-        return "Its keyword arguments are not an object."
-    if not (embedded is None or _is_object(embedded)):
-        return "What is to follow it is not an object."
+        return "the keyword arguments are not an object"
+    if embedded and not _is_object(embedded):
+        return "what is to follow the task is not an object"
     for name in ("id", "task"):
         if fields.get(name) is None:
-            return f"It has no {name}."
+            return f"it has no {name}"
     return _fault_in(fields, _FIELDS) or _fault_in(embedded or {}, _EMBEDDED)
 
 
 def _fault_in(fields: Mapping[str, Any], checks: Mapping[str, Check]) -> str | None:
     for name, is_right in checks.items():
         value = fields.get(name)
-        if value is not None and not is_right(value):
-            return f"Its {name} cannot be used: {value!r:.100}"
+        is_given = value is not None if name in _TIMES or name in ("id", "task") else bool(value)
+        if is_given and not is_right(value):
+            return f"its {name} is {value!r:.100}"
     return None

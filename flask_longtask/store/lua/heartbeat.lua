@@ -12,7 +12,7 @@
 
 -- Where no worker was heard of for a while, Redis was away, or all of them were, and each gets time to come back.
 local last = tonumber(redis.call('GET', key('heartbeat')) or 0) or 0
-if now - last > options.hold then
+if now - last > options.hold or last > now + options.hold then
     redis.call('SET', key('calm'), now + options.hold)
 end
 redis.call('SET', key('heartbeat'), now)
@@ -40,9 +40,14 @@ if is_auditor then
 end
 
 local answer = {string.format('%.6f', now), is_auditor and 1 or 0, is_new}
-if now >= (tonumber(redis.call('GET', key('calm')) or 0) or 0) then
+local calm = tonumber(redis.call('GET', key('calm')) or 0) or 0
+if not (calm > now and calm <= now + options.hold) then
     for _, worker in ipairs(redis.call('ZRANGEBYSCORE', key('workers'), '-inf', now - options.lapse)) do
-        table.insert(answer, worker)
+        if string.find(worker, '[\128-\255]') then
+            redis.call('ZREM', key('workers'), worker) -- no worker has this name
+        else
+            table.insert(answer, worker)
+        end
     end
 end
 return answer

@@ -11,8 +11,11 @@ local removed = {}
 local function mend(name, kind)
     local found = redis.call('TYPE', name).ok
     local is_right = found == kind or found == 'none'
-    if kind == 'number' then
-        is_right = found == 'none' or found == 'string' and tonumber(redis.call('GET', name)) ~= nil
+    if kind == 'number' and found == 'string' then
+        -- A time, or a count: such as INCR takes.
+        local text = redis.call('GET', name)
+        is_right = #text < 20 and string.find(text, '^%d+%.?%d*$') and (name ~= key('number') or #text < 16)
+            and (name ~= key('number') or string.find(text, '^%d+$')) and true or false
     end
     if not is_right then
         redis.call('DEL', name)

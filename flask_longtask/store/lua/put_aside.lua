@@ -9,16 +9,17 @@
 -- Returns 1.
 
 local text, queue = ARGV[2], options.queue
-if options.tag then
-    local held = redis.call('HGET', key('held', options.worker), options.tag)
-    if held then
-        local entry = decode(held) or {}
-        text, queue = entry[3] or held, entry[2] or queue
-        redis.call('HDEL', key('held', options.worker), options.tag)
-    end
+local held = options.tag and redis.call('HGET', key('held', options.worker), options.tag)
+if held then
+    local entry = decode(held) or {}
+    text = type(entry[3]) == 'string' and entry[3] or held
+    queue = type(entry[2]) == 'string' and entry[2] or queue
 end
 local entry = {at = now, queue = queue, reason = options.reason, message = string.sub(text, 1, options.longest)}
 redis.call('LPUSH', key('rejected'), cjson.encode(entry))
 redis.call('LTRIM', key('rejected'), 0, options.most - 1)
 redis.call('EXPIRE', key('rejected'), options.kept)
+if held then
+    redis.call('HDEL', key('held', options.worker), options.tag)
+end
 return 1

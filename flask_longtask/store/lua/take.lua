@@ -2,7 +2,7 @@
 -- freezes or is cut off at that moment, and a Redis that is full, can then lose no message.
 --
 -- KEYS     the lists of messages, in the order in which to look
--- options: worker; for each list its queue in `queues`, and in `acknowledged` whether its messages are: of the
+-- options: worker; copy, what the tag of a copy begins with; for each list its queue in `queues`, and in `acknowledged` whether its messages are: of the
 --          others to take one is all
 --
 -- Returns the queue, the message and the tag by which it is held, "" where it is not; or nothing.
@@ -14,9 +14,12 @@ for i, list in ipairs(KEYS) do
         if options.acknowledged[i] then
             local properties = (decode(message) or {}).properties
             tag = type(properties) == 'table' and properties.delivery_tag
-            if type(tag) ~= 'string' or redis.call('HEXISTS', key('held', options.worker), tag) == 1 then
-                -- Kombu has not written this. It is held all the same, until the worker has put it aside.
-                tag = 'without-' .. redis.call('INCR', key('number'))
+            -- What Kombu has not written, and a copy of what is held already, are held all the same until the worker
+            -- has put them aside.
+            if type(tag) ~= 'string' or #tag > 255 or not string.find(tag, '^[%w._:-]+$') then
+                tag = 'no-tag-' .. redis.call('INCR', key('number'))
+            elseif redis.call('HEXISTS', key('held', options.worker), tag) == 1 then
+                tag = options.copy .. redis.call('INCR', key('number'))
             end
             redis.call('HSET', key('held', options.worker), tag, cjson.encode({list, options.queues[i], message}))
             -- What it holds is looked through when it is lost, even if it is lost before its first heartbeat.
