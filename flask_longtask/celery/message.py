@@ -48,6 +48,9 @@ class Message(virtual.Message):
             if "error" in payload:
                 raise payload["error"]
             super().__init__(payload, channel=channel, **options)  # type: ignore[no-untyped-call]
+            for name in ("headers", "properties", "delivery_info"):
+                if not isinstance(getattr(self, name), dict):
+                    raise Unusable(f"its {name} is no object")
         except Exception:  # a missing field, a body in no known encoding, …
             error = sys.exc_info()
             tag = _part(payload, "properties").get("delivery_tag")

@@ -10,7 +10,7 @@ from typing import Any
 import kombu
 import pytest
 import requests
-from hypothesis import given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from tests.faults.system import System
@@ -366,3 +366,30 @@ def test_broadcasts_that_cannot_be_read_do_no_harm(systems: dict[str, System]) -
     assert worker.runs
     assert "Connection to broker lost" not in worker.log.read_text()
     assert rejected(system) == 0
+
+
+def test_no_damage_to_a_message_of_rabbitmq_stops_a_worker(systems: dict[str, System]) -> None:
+    system = systems["rabbitmq"]
+    worker = system.workers.get("worker") or system.worker("worker")
+    real = json.dumps(stored(message_of(system)["headers"]))
+    with kombu.Connection(system.broker_url) as connection:
+        producer = connection.Producer()
+
+        @given(damaged(real))
+        @settings(max_examples=200, suppress_health_check=list(HealthCheck))
+        def publish(text: bytes) -> None:
+            try:
+                message = json.loads(text)
+                headers, body = message["headers"], base64.b64decode(message["body"])
+                content = {"content_type": message["content-type"], "content_encoding": "utf-8"}
+                producer.publish(body, routing_key="celery", headers=headers, **content)
+            except Exception:  # what AMQP has no form for, no stranger can send either
+                assume(False)
+
+        publish()
+
+    system.wait([system.start("quick")], state="SUCCESS")
+    assert worker.runs
+    log = worker.log.read_text()
+    assert "WorkerLostError" not in log
+    assert "connection to broker lost" not in log.lower()
