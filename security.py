@@ -3,6 +3,7 @@
 What the pattern itself refuses, such as another site's requests, is in flask_longtask.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
@@ -61,7 +62,11 @@ def init_app(app: Flask) -> None:
     app.session_interface = SessionInterface()
     if proxies := app.config["LONGTASK_TRUSTED_PROXIES"]:
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
-            app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=proxies, x_prefix=proxies
+            _PlainPrefix(app.wsgi_app),
+            x_for=proxies,
+            x_proto=proxies,
+            x_host=proxies,
+            x_prefix=proxies,
         )
 
 
@@ -75,6 +80,23 @@ def _check_host() -> None:
         ) from None
     if not host:  # what is no name of a host is none to Werkzeug
         raise SecurityError("The request does not say by a valid name which host it is for.")
+
+
+class _PlainPrefix:
+    """WSGI middleware that takes a prefix which is no path for none: with `.evil.example` it would be another host.
+
+    Many a proxy hands on the X-Forwarded-Prefix of a client.
+    """
+
+    _PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
+
+    def __init__(self, wsgi_app: WSGIApplication) -> None:
+        self._wsgi_app = wsgi_app
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if not self._PATH.fullmatch(environ.get("SCRIPT_NAME", "")):
+            environ["SCRIPT_NAME"] = ""
+        return self._wsgi_app(environ, start_response)
 
 
 class _WithHeaders:

@@ -76,10 +76,10 @@ class Task(celery.Task):  # type: ignore[misc]
             WorkerTerminate,
         ):  # Celery's own, where a task runs in the worker's main thread
             raise
-        except (SystemExit, KeyboardInterrupt, CancelledError) as error:
+        except (SystemExit, KeyboardInterrupt, CancelledError, MemoryError) as error:
             if terminate_handler_fired():  # somebody has sent this process a signal: it is lost
                 raise
-            # To Celery the process is gone, and another attempt would end the same way.
+            # To Celery the process is gone, or, for MemoryError, the whole worker has to end.
             said = f": {error}" if str(error) else ""
             raise TaskExited(f"The task was ended by {type(error).__name__}{said}") from error
 

@@ -254,3 +254,19 @@ def test_the_dashboard_is_reached_by_its_own_names_only(
             assert flower.ask(f"{host}:{flower.port}", f"{prefix}/tasks") == 200
     finally:
         flower.stop()
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [".evil.example", "@evil.example", "//evil.example", "?x", "#x", "\\evil", "\xff", "/a b"],
+)
+@pytest.mark.parametrize("accept", ["Accept: */*", BROWSER], ids=["a program", "a browser"])
+def test_a_prefix_that_is_no_path_counts_for_none(
+    anyhow: WebServer, prefix: str, accept: str
+) -> None:
+    head = f"POST /longtask HTTP/1.1\r\n{accept}\r\nContent-Length: 0"
+
+    answer = send(anyhow, f"{head}\r\nX-Forwarded-Prefix: {prefix}")
+
+    assert answer.status in (202, 303)
+    assert "\r\nLocation: http://127.0.0.1/status/" in answer.head

@@ -216,6 +216,14 @@ def test_whatever_is_in_a_header_is_a_wrong_token_at_most(web: WebServer, odd: s
     assert send(web, head.replace("Bearer ", "Bearer")).status == 401
 
 
+@pytest.mark.parametrize("odd", [b"\xff\xfe", b"\xed\xa0\x80", "s3cret-tök".encode()])
+def test_credentials_that_are_no_text_are_no_token(web: WebServer, odd: bytes) -> None:
+    for scheme in (b"Basic ", b"Bearer ", b"Digest ", b""):
+        headers = {"Authorization": scheme + odd}
+        answer = requests.get(f"{web.url}/tasks", headers=headers, timeout=5)
+        assert answer.status_code in (401, 429)
+
+
 def test_a_token_that_is_not_ascii_is_taken_in_both_ways_of_sending_it(web: WebServer) -> None:
     head = "GET /tasks HTTP/1.1\r\nX-Forwarded-For: 198.51.100.4\r\nAuthorization: Bearer "
 

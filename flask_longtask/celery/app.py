@@ -13,6 +13,7 @@ from flask_longtask.celery import transport
 from flask_longtask.celery.sending import Requests
 from flask_longtask.celery.worker import STEPS
 from flask_longtask.store import Store
+from flask_longtask.store.messages import MOST_REJECTED
 
 #: Celery settings that the pattern needs or that suit it; the app's own CELERY setting overrides them.
 DEFAULTS = {
@@ -115,7 +116,8 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
                     f"Redis may forget {what}: its maxmemory-policy is {policy}. Set it to noeviction."
                 )
             if rejected := store.messages.count_rejected():
-                what = "1 message" if rejected == 1 else f"{rejected} messages"
+                more = " or more" if rejected >= MOST_REJECTED else ""
+                what = "1 message" if rejected == 1 else f"{rejected}{more} messages"
                 warnings.append(f"{what} could not be used: see {store.keys.rejected} in Redis.")
         return warnings
 

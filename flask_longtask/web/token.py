@@ -83,7 +83,10 @@ def check_token() -> None:
     """Raise TokenMissing unless the request may pass."""
     if request.endpoint in _OPEN or _is_proof(session.get(_SESSION_FIELD)):
         return
-    shown = request.authorization
+    try:
+        shown = request.authorization
+    except ValueError:  # `Basic`, with bytes that are no text
+        raise TokenMissing from None
     if shown is None or shown.type != "bearer" or not shown.token:
         raise TokenMissing
     _check(shown.token)

@@ -108,6 +108,12 @@ def exiting(self, code):
 
 
 @shared_task(bind=True)
+def out_of_memory(self):
+    note(self)
+    raise MemoryError
+
+
+@shared_task(bind=True)
 def interrupted(self):
     note(self)
     raise KeyboardInterrupt

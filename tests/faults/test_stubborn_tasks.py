@@ -81,6 +81,7 @@ def test_a_task_that_ends_its_process_has_failed_in_one_attempt(system: System, 
         system.start("exiting", 0): "The task was ended by SystemExit: 0",
         system.start("exiting", None): "The task was ended by SystemExit",
         system.start("exiting", "No rows"): "The task was ended by SystemExit: No rows",
+        system.start("out_of_memory"): "The task was ended by MemoryError",
         system.start("interrupted"): "The task was ended by KeyboardInterrupt",
     }
 

@@ -10,6 +10,8 @@ from contextlib import nullcontext, suppress
 from typing import Any
 
 from celery import signals
+from celery.app.task import Context
+from celery.exceptions import NotRegistered
 from celery.worker import consumer
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
@@ -51,11 +53,30 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery has no types
     def on_unknown_message(self, body: Any, message: Any) -> None:
         self._put_aside(message, Unusable("it is not a task's"))
 
+    def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
+        """As Celery's, but without the task's arguments in the log: there may be a mail address among them."""
+        task_id, name = message.headers.get("id"), message.headers.get("task")
+        if not is_name(task_id):
+            task_id, name = message.payload["id"], message.payload["task"]
+        logger.error("There is no task %s here: task %s has failed", name, task_id)
+        message.reject_log_error(logger, self.connection_errors)
+        request = Context(message.headers, id=task_id, task=name)
+        self.app.backend.mark_as_failure(task_id, NotRegistered(name), request=request)
+        if self.event_dispatcher:
+            self.event_dispatcher.send(
+                "task-failed", uuid=task_id, exception=f"NotRegistered({name!r})"
+            )
+        signals.task_unknown.send(sender=self, message=message, exc=exc, name=name, id=task_id)
+
     def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
         self._put_aside(message, exc)
 
     def _put_aside(self, message: Any, error: Exception) -> None:
         """Keep a message where an operator finds it, end its task, and take it out of its queue."""
+        if isinstance(error, Copy):
+            logger.warning("A copy of a message that is held already is dropped")
+            message.reject_log_error(logger, self.connection_errors)
+            return
         reason = str(error) if isinstance(error, Unusable) else f"{type(error).__name__}, {error}"
         task_id = _id_in(message)
         logger.error("A message cannot be used (task %s): %.1000s", task_id, reason)
@@ -65,7 +86,7 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery has no types
         backend, leases = self.app.backend, leases_of(self)
         # With another broker Redis may be away. Then the log is all there is, and its task's message is found missing.
         with nullcontext() if leases else suppress(RedisError):
-            if is_name(task_id) and not isinstance(error, Copy):
+            if is_name(task_id):
                 backend.reject(task_id, reason)
             if leases:
                 messages = self.app.message_store.messages
