@@ -405,6 +405,19 @@ def test_what_it_prints_until_it_is_ready_fits_on_a_screen(
     assert stat.S_IMODE(run.run_folder.stat().st_mode) == 0o700
 
 
+def test_that_it_takes_long_is_told(run_sh: Callable[..., RunSh], place: Path) -> None:
+    # Given workers that never come
+    procfile = place / "Procfile"
+    procfile.write_text(
+        re.sub("^worker: .*", "worker: sleep 600", procfile.read_text(), flags=re.M)
+    )
+
+    run = run_sh(*FEW)
+
+    run.says("Not ready after 20 seconds. What each process says is in instance/run/*.log.\n")
+    assert "ready:" not in run.printed
+
+
 def test_v_shows_all_of_it(run_sh: Callable[..., RunSh]) -> None:
     run = run_sh("-v", *FEW)
     run.is_ready()

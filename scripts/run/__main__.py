@@ -23,6 +23,9 @@ from scripts.run.terminal import label, say, signals, take_signals
 #: The settings of the ports on which a process listens.
 PORTS = {"web": "PORT", "mailcatcher": "MAIL_PORT", "flower": "FLOWER_PORT"}
 
+#: Seconds after which it is said that it is not ready yet.
+SLOW = 20
+
 #: Seconds after which what runs counts as ready where there is no web server to ask.
 SETTLED = 10
 
@@ -39,6 +42,7 @@ class Run:
         self._has_redis = "redis" not in names
         self._ready = threading.Event()
         self._is_ready = False
+        self._slow_at: float | None = None  # None before all have been started, 0 once it was said
 
     def go_on(self) -> int:
         """Keep them running until they are to be stopped. Returns the exit code."""
@@ -53,6 +57,7 @@ class Run:
                     return max(1, code)
                 if child.pid is None and self._may_start(child):
                     self._start(child)
+            self._say_if_slow()
             if self._ready.is_set() and not self._is_ready:
                 self._is_ready = True
                 self._say_that_it_is_ready()
@@ -125,6 +130,14 @@ class Run:
                 time.sleep(0.2)
             time.sleep(SETTLED)
         self._ready.set()
+
+    def _say_if_slow(self) -> None:
+        if self._is_ready or self._slow_at == 0 or not all(child.pid for child in self._children):
+            return
+        self._slow_at = self._slow_at or time.monotonic() + SLOW
+        if time.monotonic() > self._slow_at:
+            say(f"Not ready after {SLOW} seconds. What each process says is in instance/run/*.log.")
+            self._slow_at = 0
 
     def _say_that_it_is_ready(self) -> None:
         if "web" in self._labels:
