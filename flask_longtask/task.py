@@ -95,6 +95,8 @@ class Task(celery.Task):  # type: ignore[misc]
         this = attempt.describe_run(self, request, self.app.broker_is_store)
         change = backend.start(task_id, this, **self._beyond_the_pool())
         if change.outcome is Outcome.ENDED:
+            if request.chord:
+                backend.count_in_chord(request)
             raise _NotOurs("the task has ended")
         if change.outcome is Outcome.EXHAUSTED:
             raise WorkerLostError(

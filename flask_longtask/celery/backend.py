@@ -258,6 +258,18 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
             document = self._document(follower, reason, states.FAILURE)
             self.store.tasks.record_event(follower, Event.END, document)
 
+    def count_in_chord(self, request: Any) -> None:
+        """Count a task that has ended for the chord that it is part of.
+
+        Celery does so after it has stored the end, and a worker may die in between. To count one twice is no harm, but
+        for a chord whose body was sent.
+        """
+        body_id = (request.chord.get("options") or {}).get("task_id")
+        ended, body = self.store.tasks.read([request.id, body_id or request.id], whole=True)
+        document = load_document(ended and ended.document, self.decode)
+        if body and not (body.record or {}).get("nonce") and document.get("status") in ENDED_STATES:
+            self.on_chord_part_return(request, document["status"], document.get("result"))
+
     def mark_as_done(
         self,
         task_id: str,

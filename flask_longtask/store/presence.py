@@ -93,9 +93,12 @@ class Workers:
         self._clock.set(float(now))
         return Beat(bool(is_auditor), bool(is_new), [worker.decode() for worker in lost])
 
-    def forget(self, worker: str) -> None:
-        """A worker is lost or has stopped: what it ran waits to be started again."""
-        self._scripts.run("forget_worker", worker=worker)
+    def forget(self, worker: str) -> bool:
+        """A worker is lost or has stopped: what it ran waits to be started again.
+
+        Returns False, and does nothing, if it still holds messages: hand them back first.
+        """
+        return bool(self._scripts.run("forget_worker", worker=worker))
 
     def look(self) -> Presence:
         """Which workers are alive now."""

@@ -1,6 +1,6 @@
 """The app with a route that starts any of the tests' tasks in any way; the worker's app as well."""
 
-from celery import chain
+from celery import chain, chord
 from flask import request
 from werkzeug.wrappers import Response
 
@@ -26,3 +26,11 @@ def start_chain(name: str, length: int) -> list[str]:
         task_ids.insert(0, result.id)
         result = result.parent
     return task_ids
+
+
+@app.post("/start-chord/<name>/<other>")
+def start_chord(name: str, other: str) -> list[str]:
+    """The ids of two tasks and of the one that gathers their results."""
+    header = [getattr(tasks, each).si() for each in (name, other)]
+    result = chord(header)(tasks.gathering.s())
+    return [*(each.id for each in result.parent), result.id]

@@ -117,3 +117,17 @@ def out_of_memory(self):
 def interrupted(self):
     note(self)
     raise KeyboardInterrupt
+
+
+@shared_task(bind=True)
+def dying_before_it_counts(self):
+    """Take the worker along after the end was stored, and before the chord that this is part of is told."""
+    note(self)
+    self.backend.on_chord_part_return = lambda *_, **__: os.killpg(os.getpgid(0), signal.SIGKILL)
+    return "done"
+
+
+@shared_task(bind=True)
+def gathering(self, results):
+    note(self)
+    return results

@@ -264,6 +264,18 @@ def test_a_worker_that_is_stopped_hands_its_tasks_back_at_once(
     assert [system.runs(task_id) for task_id in running] == [2, 2]
 
 
+def test_a_chord_is_told_of_a_task_whose_worker_died_at_the_end(system: System) -> None:
+    system.worker("doomed", "-c", "1")
+    url = f"{system.web.url}/start-chord/quick/dying_before_it_counts"
+    first, second, body = requests.post(url, timeout=5).json()
+    wait_until(lambda: not system.workers["doomed"].runs)
+
+    system.worker("heir")
+
+    system.wait([first, second, body], state="SUCCESS")
+    assert (system.runs(second), system.runs(body)) == (1, 1)
+
+
 def test_ctrl_c_of_run_sh_loses_nothing(
     system: System, folder: Path, took: dict[str, float]
 ) -> None:

@@ -308,3 +308,17 @@ def test_one_worker_at_a_time_looks_for_lost_messages(
     redis.delete(store.keys.auditor)  # as it goes by itself 5 seconds after that worker's death
     assert is_auditor(other)
     assert 0 < redis.ttl(store.keys.auditor) <= 5
+
+
+def test_a_worker_that_holds_a_message_again_is_not_forgotten(store: Store, redis: Redis) -> None:
+    store.workers.beat("worker", "worker", ["q"], lapse=60)
+    redis.lpush("q", message("a", "tag"))
+    store.messages.hand_back("worker")
+    assert store.messages.take(TakeRequest("worker", ["q"], ["q"], [True]))
+
+    assert not store.workers.forget("worker")
+    assert redis.zscore("longtask:workers", "worker")
+
+    store.messages.hand_back("worker")
+    assert store.workers.forget("worker")
+    assert redis.zscore("longtask:workers", "worker") is None

@@ -63,8 +63,10 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no
         # If it cannot be said now, another worker finds that this one is lost.
         with suppress(RedisError, OperationalError):
             for store in self._consumer.app.stores:
-                store.messages.hand_back(WORKER_ID)
-                store.workers.forget(WORKER_ID)
+                for _again in range(3):  # it may have asked for a message that comes only now
+                    store.messages.hand_back(WORKER_ID)
+                    if store.workers.forget(WORKER_ID):
+                        break
 
     def _run(self, consumer: Any) -> None:
         audit = Audit(consumer.app)

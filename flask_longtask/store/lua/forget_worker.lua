@@ -1,8 +1,14 @@
 -- A worker is lost, or has stopped. What it ran waits again; its record says until then that its worker was lost.
 --
 -- options: worker
+--
+-- Returns 1, or 0 if it has come to hold a message since they were handed back, so that these are to be handed back once
+-- more: messages that nobody known holds would be missed by the audit.
 
 local worker = options.worker
+if redis.call('HLEN', key('held', worker)) > 0 then
+    return 0
+end
 for _, id in ipairs(redis.call('SUNION', key('running', worker), key('unheld', worker))) do
     local record = load_record(id)
     if record and record.running and record.worker == worker then

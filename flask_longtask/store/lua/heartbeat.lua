@@ -12,7 +12,7 @@
 
 -- Where no worker was heard of for a while, Redis was away, or all of them were, and each gets time to come back.
 local last = tonumber(redis.call('GET', key('heartbeat')) or 0) or 0
-if now - last > options.hold or last > now + options.hold then
+if now - last > math.min(options.hold, options.lapse / 2) or last > now + options.hold then
     redis.call('SET', key('calm'), now + options.hold)
 end
 redis.call('SET', key('heartbeat'), now)
