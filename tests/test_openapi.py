@@ -179,6 +179,7 @@ def ask(web: WebServer, folder: Path, mode: str) -> "subprocess.Popen[str]":
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.long
 def test_of_thousands_of_requests_none_is_answered_otherwise_than_documented(folder: Path) -> None:
     redis_server = RedisServer("redis-asked", folder)
     settings = {

@@ -137,6 +137,7 @@ def hold(system: System) -> list[str]:
     return task_ids + [start_after(system, "silent", 10 * LEASE) for _ in range(2)]
 
 
+@pytest.mark.long
 def test_a_task_ten_times_as_long_as_the_lease_runs_once(both: list[System]) -> None:
     with ThreadPoolExecutor() as threads:
         tasks = list(threads.map(hold, both))

@@ -16,6 +16,8 @@ from tests.faults.system import SLACK
 from tests.faults.test_redis_away import PROMISE
 from tests.processes import Process, WebServer, environment, find_program, free_port, wait_until
 
+pytestmark = pytest.mark.long
+
 #: Seconds after which the Sentinels take a Redis for lost.
 DOWN_AFTER = 2
 

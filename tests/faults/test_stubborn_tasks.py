@@ -50,8 +50,7 @@ def test_a_cancelled_task_that_does_not_stop_gives_its_place_free(
     assert worker.runs
 
 
-@pytest.mark.parametrize("is_cancelled", [False, True])
-@pytest.mark.parametrize("task", ["stubborn", "stopped"])
+@pytest.mark.parametrize(("task", "is_cancelled"), [("stubborn", True), ("stopped", False)])
 def test_a_worker_that_is_told_to_stop_does_not_wait_for_such_a_task(
     system: System, task: str, is_cancelled: bool, took: dict[str, float]
 ) -> None:
