@@ -106,7 +106,7 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         return [records] if messages is None or messages is records else [messages, records]
 
     def warnings(self) -> list[str]:
-        """What an operator should see to, in sentences. Each raises RedisError where Redis does not answer."""
+        """What an operator should see to, in sentences. Raises RedisError where Redis does not answer."""
         warnings = []
         for store in self.stores:
             if policy := store.may_forget():
