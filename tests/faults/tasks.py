@@ -128,6 +128,14 @@ def dying_before_it_counts(self):
 
 
 @shared_task(bind=True)
+def whose_process_dies_before_it_counts(self):
+    """The same with its process alone."""
+    note(self)
+    self.backend.on_chord_part_return = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+    return "done"
+
+
+@shared_task(bind=True)
 def gathering(self, results):
     note(self)
     return results

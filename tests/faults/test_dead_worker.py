@@ -265,6 +265,18 @@ def test_a_worker_that_is_stopped_hands_its_tasks_back_at_once(
     assert [system.runs(task_id) for task_id in running] == [2, 2]
 
 
+def test_a_chord_is_told_of_a_task_whose_process_died_at_the_end(on_redis: System) -> None:
+    on_redis.worker("worker")
+    try:
+        url = f"{on_redis.web.url}/start-chord/quick/whose_process_dies_before_it_counts"
+        first, second, body = requests.post(url, timeout=5).json()
+
+        on_redis.wait([first, second, body], state="SUCCESS")
+        assert (on_redis.runs(second), on_redis.runs(body)) == (1, 1)
+    finally:
+        on_redis.clear()
+
+
 def test_a_chord_is_told_of_a_task_whose_worker_died_at_the_end(system: System) -> None:
     system.worker("doomed", "-c", "1")
     url = f"{system.web.url}/start-chord/quick/dying_before_it_counts"

@@ -1,8 +1,11 @@
-"""A message that a worker has received: its times are Redis's, and are told here by this host's clock."""
+"""A message that a worker has received: its times by this host's clock, and what a lost process leaves undone."""
 
 import time
 from datetime import datetime, timedelta
+from typing import Any
 
+from billiard.exceptions import WorkerLostError
+from celery.app.task import Context
 from celery.worker import request
 from redis.exceptions import RedisError
 
@@ -21,6 +24,15 @@ class Request(request.Request):  # type: ignore[misc]  # Celery has no types
     @expires.setter
     def expires(self, value: datetime | None) -> None:
         super(Request, type(self)).expires.fset(self, value)
+
+    def on_failure(self, exc_info: Any, *args: Any, **options: Any) -> None:
+        """As Celery's, which takes a task for done whose process was lost after its end was stored."""
+        super().on_failure(exc_info, *args, **options)
+        error = getattr(exc_info.exception, "exc", exc_info.exception)
+        body = self.message.payload
+        chord = (body[2] or {}).get("chord") if isinstance(body, list | tuple) else None
+        if chord and isinstance(error, WorkerLostError):
+            self.task.backend.count_in_chord(Context(self.request_dict, chord=chord))
 
     def _by_host(self, moment: datetime | None) -> datetime | None:
         if moment is None:
