@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from tests.chaos.judging.evidence import Answer, Blow, Evidence
-from tests.chaos.plan import FAMILIES, GRACE, KINDS, LEASE, MOST_LOST
+from tests.chaos.plan import FAMILIES, GRACE, KINDS, MOST_LOST
 from tests.chaos.system.notebook import Entry
 
 #: Seconds in which every request must be answered.
@@ -25,6 +25,9 @@ ANSWERS = frozenset({200, 202, 404, 409, 429, 503})
 
 #: Faults by which a run may go on though another has its task. A worker that is only told to stop ends it before.
 _HINDERING = frozenset({"kill", "behead", "freeze", "cut", "full", "kick", "lose"})
+
+#: Seconds for which a start may be asked for again and again before it is answered. Its first task may wait already.
+REPEATED = 15.0
 
 _GONE = re.compile(r"^Its message (is gone|was not sent)|^The task before it has not been run")
 _LOST = re.compile(rf"^Its worker was lost {MOST_LOST} times")
@@ -168,7 +171,7 @@ def _failure(evidence: Evidence, case: Case) -> Iterator[Violation]:
     ended = evidence.bars.ended[case.task_id]
     own = kind.end == "FAILURE" and re.search(kind.reason, reason)
     gone = _GONE.search(reason) and any(
-        blow.lost_messages and blow.begun < ended and case.told - LEASE < blow.ended
+        blow.lost_messages and blow.begun < ended and case.told - REPEATED < blow.ended
         for blow in evidence.blows
     )
     if not (own or gone or _LOST.search(reason) or _follows(evidence, case)):
