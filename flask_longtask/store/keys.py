@@ -17,6 +17,7 @@ running:<worker>     set         the tasks that it runs, whose messages it holds
 unheld:<worker>      set         the tasks that it runs without one in this Redis         when stopped or lost
 reserved:<worker>    set         the tasks that it has received and not started           when stopped or lost
 held:<worker>        hash        the messages that it holds, by their delivery tags       acknowledged or handed back
+unsettled            string      another broker may hold messages for workers that are lost   after some seconds
 rejected             list        messages that no worker could take; the last 100         a week after the last
 bell:<queue>         list        wakes a worker that waits for messages; 100 at most      after a minute
 heartbeat            time        when any worker's last heartbeat was                     never
@@ -42,6 +43,7 @@ KINDS = {
     "heartbeat": "number",
     "calm": "number",
     "auditor": "string",
+    "unsettled": "string",
     "writable": "string",
 }
 KINDS_BY_QUEUE = {"waiting": "zset", "bell": "list"}
@@ -65,6 +67,7 @@ class Keys:
         self.auditor = self._name("auditor")
         self.writable = self._name("writable")
         self.rejected = self._name("rejected")
+        self.unsettled = self._name("unsettled")
 
     def _name(self, name: str) -> str:
         return self.prefix + name

@@ -175,6 +175,10 @@ class Messages:
         except ResponseError:  # somebody has written something else there, which a worker mends
             return 0
 
+    def unsettle(self, seconds: float) -> None:
+        """Find no message missing for so long: another broker may be about to hand some out again."""
+        self._client.set(self._keys.unsettled, 1, px=int(seconds * 1000))
+
     def missing(self, ready: int | None = None, sure: bool = False) -> tuple[bool, list[str]]:
         """Whether there are fewer messages than tasks that need one, and the tasks that have none.
 

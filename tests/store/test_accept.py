@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from flask_longtask.store import Accepted, Store
+from flask_longtask.store import Accepted, Claim, Event, Queue, Run, Store
 from tests.store.actors import (
     LISTS,
     Worker,
@@ -351,3 +351,21 @@ def test_a_task_whose_message_is_lost_while_it_is_sent_can_end_by_that(store: St
     send(store, "a", elsewhere=True)
 
     assert lose(store, "a").outcome.value == "stored"
+
+
+def test_a_key_stands_for_its_task_while_that_is_sent_once_more(store: Store, redis: Redis) -> None:
+    claim = Claim("a key", "a body")
+    store.tasks.accept("a", {"task": "t"}, Queue("q"), "1", claim=claim)
+    store.tasks.confirm("a", "1", sent=True)
+    run = Run("t", "worker", 1, "n", "q")
+    store.tasks.record_event("a", Event.START, run=run, most_lost=3)
+    # It is tried again, and its message is on its way for long
+    store.tasks.accept("a", {"task": "t", "retries": 1}, Queue("q"), "2", in_worker=True)
+    redis.set(
+        "longtask:task:a",
+        redis.get("longtask:task:a").replace(b'"submitted":17', b'"submitted":16'),
+    )
+
+    again = store.tasks.accept("b", {"task": "t"}, Queue("q"), "3", claim=claim)
+
+    assert (again.outcome, again.task_ids) == (Accepted.EARLIER, ["a"])

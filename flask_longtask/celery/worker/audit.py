@@ -7,6 +7,7 @@ from typing import Any
 from kombu.exceptions import OperationalError
 
 from flask_longtask.celery.queues import count_waiting
+from flask_longtask.store.messages import SENDING_GRACE
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,9 @@ class Audit:
             try:
                 ready = count_waiting(self._app)
             except OperationalError:
-                return  # nothing is known about messages while their broker is away
+                # Nothing is known about messages while their broker is away, nor before it has handed them out again.
+                self._app.backend.store.messages.unsettle(SENDING_GRACE)
+                return
         messages = self._app.backend.store.messages
         too_few, lost = messages.missing(ready, sure=self._too_few >= SURE_AFTER - 1)
         self._too_few = self._too_few + 1 if too_few else 0

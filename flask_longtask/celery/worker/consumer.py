@@ -16,7 +16,7 @@ from celery.worker import consumer
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from flask_longtask.celery.attempt import WORKER_ID
+from flask_longtask.celery.attempt import WORKER_ID, is_stopping
 from flask_longtask.celery.message import Copy, Unusable
 from flask_longtask.celery.worker.protocol import fault_of, is_name
 from flask_longtask.celery.worker.step import leases_of
@@ -33,6 +33,8 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery has no types
         outage = tuple(errors - {KeyError})
 
         def on_task_received(message: Any) -> None:
+            if is_stopping():
+                return  # it goes back to its queue: the pool has ended, perhaps
             try:
                 fault = fault_of(message)
                 if fault is None:

@@ -87,6 +87,9 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no
             beat = store.workers.beat(WORKER_ID, consumer.hostname, queues, lapse, reserved, is_all)
             for worker in beat.lost:
                 logger.warning("Worker %s is lost: its tasks are handed out again", worker)
+                if consumer.app.message_store is None:
+                    # The broker finds out by missing its heartbeats, of which it waits for two.
+                    store.messages.unsettle(3 * consumer.app.conf.broker_heartbeat)
                 store.messages.hand_back(worker)
                 store.workers.forget(worker)
         self._reserved.told(forgotten=beat.is_new)

@@ -46,14 +46,16 @@ if claim then
     local earlier = load(key('claim', claim.name))
     local known = earlier and type(earlier.tasks) == 'table' and type(earlier.tasks[1]) == 'string'
     local first = known and load_record(earlier.tasks[1])
-    if first and first.sending and now - first.submitted > options.sending_seconds then
+    -- Its first message, and not that of a retry, which is under way while it runs.
+    local is_new = first and first.sending and not first.attempt
+    if is_new and now - first.submitted > options.sending_seconds then
         -- The process that sent it has died since. If its message was sent after all, the task is not run.
         bury(earlier.tasks[1], first)
     end
     if first and not first.unsent then
         if earlier.body ~= claim.body then
             return answer('reused')
-        elseif first.sending then
+        elseif is_new then
             return answer('busy')
         end
         return answer('earlier', unpack(earlier.tasks))

@@ -6,11 +6,16 @@
 -- options:
 --   most      a queue with more messages than this is not looked through
 --   grace     seconds after which a message that was to be sent has not been sent
---   messages  how many messages another broker has ready; absent where this Redis is the broker
+--   messages  how many messages another broker has ready; absent where this Redis is the broker. It may still hold
+--             others for a worker that it does not know to be lost yet: see `unsettled` in keys.py
 --   sure      whether there were too few of them the last times as well. Such a broker is counted a moment after
 --             this one and cannot be looked through: what has waited longest is missing
 --
 -- Returns {too few, ids…}: 1 where there are too few messages, and the tasks that have none.
+
+if options.messages and redis.call('EXISTS', key('unsettled')) == 1 then
+    return {0}
+end
 
 local lost, scheduled = {}, key('scheduled')
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('sending'), '-inf', now - options.grace, 'LIMIT', 0, 1000)) do
