@@ -7,7 +7,7 @@ import kombu
 import pytest
 
 from tests.faults.system import System
-from tests.processes import RabbitServer
+from tests.processes import RabbitServer, wait_until
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -60,4 +60,7 @@ def system(request: pytest.FixtureRequest) -> Iterator[System]:
     system.clear()
     if request.param == "rabbitmq":
         with kombu.Connection(system.broker_url) as connection:
-            connection.channel().queue_purge("celery")
+            channel = connection.channel()
+            # What the workers held comes back to the queue when RabbitMQ has noticed that they are gone.
+            wait_until(lambda: not channel.queue_declare("celery", passive=True).consumer_count)
+            channel.queue_purge("celery")
