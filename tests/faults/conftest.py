@@ -56,11 +56,21 @@ def took(request: pytest.FixtureRequest, all_took: dict[str, dict[str, float]]) 
 def system(request: pytest.FixtureRequest) -> Iterator[System]:
     """With each broker: what a dead worker held is found out by our lease, or by RabbitMQ itself."""
     system: System = request.getfixturevalue(f"on_{request.param}")
+    if request.param == "rabbitmq":
+        empty_queue(system)  # other systems have used this RabbitMQ as well
     yield system
     system.clear()
     if request.param == "rabbitmq":
-        with kombu.Connection(system.broker_url) as connection:
-            channel = connection.channel()
-            # What the workers held comes back to the queue when RabbitMQ has noticed that they are gone.
-            wait_until(lambda: not channel.queue_declare("celery", passive=True).consumer_count)
-            channel.queue_purge("celery")
+        empty_queue(system)
+
+
+def empty_queue(system: System) -> None:
+    with kombu.Connection(system.broker_url) as connection:
+        channel = connection.channel()
+        try:
+            channel.queue_declare("celery", passive=True)
+        except connection.channel_errors:
+            return  # nobody has sent anything yet
+        # What the workers held comes back to the queue when RabbitMQ has noticed that they are gone.
+        wait_until(lambda: not channel.queue_declare("celery", passive=True).consumer_count)
+        channel.queue_purge("celery")

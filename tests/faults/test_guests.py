@@ -200,7 +200,7 @@ def apps(folder: Path, redis_server: RedisServer) -> Iterator[list[Prefixed]]:
     apps: list[Prefixed] = []
     try:
         for prefix in ("shop:", "office:"):
-            apps.append(Prefixed(prefix, folder, redis_server.url(7)))
+            apps.append(Prefixed(prefix, folder, redis_server.url(3)))
         yield apps
     finally:
         for app in apps:
@@ -229,7 +229,7 @@ def test_two_apps_with_prefixes_of_their_own_share_a_database_and_nothing_else(
     assert {office.get(f"/status/{task_id}")["status"] for task_id in waiting} == {NOBODY}
 
     # And all that is in Redis is behind one of the prefixes, and what wakes workers has a bound
-    client = Redis.from_url(redis_server.url(7))
+    client = Redis.from_url(redis_server.url(3))
     keys = [key.decode() for key in client.scan_iter("*")]
     assert [key for key in keys if not re.match("shop:|office:", key)] == []
     bells = [key for key in keys if "bell" in key]
