@@ -22,6 +22,8 @@ from flask_longtask.celery.queues import QueueFull, count_waiting
 from flask_longtask.celery.sending import NotAccepted, Sending, sending
 from flask_longtask.store import Accepted, Claim, Queue, Store
 
+logger = logging.getLogger(__name__)
+
 #: Seconds, at most, between two tries of a worker to reach a broker that is away.
 RECONNECT_SECONDS = 3
 
@@ -31,16 +33,12 @@ PATIENCE = 1.0
 #: Seconds until a worker tries again to send a task.
 RESEND_SECONDS = 0.5
 
+#: Seconds after which a worker gives up sending what Redis refuses. An outage may last as long as it does.
+REFUSED_SECONDS = 60.0
+
 #: Seconds that a request waits for an earlier one with its idempotency key, and between two looks.
 BUSY_PATIENCE = 0.8
 BUSY_LOOK = 0.02
-
-
-logger = logging.getLogger(__name__)
-
-
-#: Seconds after which a worker gives up sending what Redis refuses. An outage may last as long as it does.
-REFUSED_SECONDS = 60.0
 
 
 class Unroutable(OperationalError):

@@ -8,16 +8,21 @@
 -- Returns the keys that were removed.
 
 local removed = {}
-local function mend(name, kind)
-    local found = redis.call('TYPE', name).ok
-    local is_right = found == kind or found == 'none'
-    if kind == 'number' and found == 'string' then
-        -- A time, or a count: such as INCR takes.
+
+-- Of strings that hold a number: how long they may be, and how they read. INCR takes no others for an integer.
+local numbers = {integer = {15, '^%d+$'}, time = {19, '^%d+%.?%d*$'}}
+
+local function is_right(name, kind)
+    local found, number = redis.call('TYPE', name).ok, numbers[kind]
+    if found == 'string' and number then
         local text = redis.call('GET', name)
-        is_right = #text < 20 and string.find(text, '^%d+%.?%d*$') and (name ~= key('number') or #text < 16)
-            and (name ~= key('number') or string.find(text, '^%d+$')) and true or false
+        return #text <= number[1] and string.find(text, number[2])
     end
-    if not is_right then
+    return found == kind or found == 'none'
+end
+
+local function mend(name, kind)
+    if not is_right(name, kind) then
         redis.call('DEL', name)
         table.insert(removed, name)
     end
