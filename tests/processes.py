@@ -117,9 +117,9 @@ class Process:
     def runs(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def wait_for(self, ready: Callable[[], Any]) -> None:
+    def wait_for(self, ready: Callable[[], Any], timeout: float = PATIENCE) -> None:
         """Wait until the program answers, or show why it does not."""
-        wait_until(lambda: not self.runs or ready())
+        wait_until(lambda: not self.runs or ready(), timeout, lambda: self.log.read_text()[-2000:])
         assert self.runs, f"{self.name} has ended instead of starting:\n{self.log.read_text()}"
 
 
@@ -192,7 +192,8 @@ class RabbitServer(Process):
         # Without an epmd in the foreground the server starts one that outlives it.
         command = ["sh", "-c", f"epmd & exec {self.PROGRAM}"]
         super().__init__(name, command, folder, ours)
-        self.wait_for(self.answers)
+        # It starts in 5 seconds on an idle machine, and in five times that on one that is not.
+        self.wait_for(self.answers, 3 * PATIENCE)
 
     def url(self) -> str:
         return f"amqp://guest:guest@127.0.0.1:{self.port}//"

@@ -198,12 +198,19 @@ class Prefixed:
 
 
 @pytest.fixture
-def apps(folder: Path, redis_server: RedisServer) -> Iterator[list[Prefixed]]:
-    """Two in one database. None of the other tests uses that one."""
+def shared(folder: Path) -> Iterator[RedisServer]:
+    """A Redis in which nobody but the two apps writes."""
+    server = RedisServer("redis-of-two", folder)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def apps(folder: Path, shared: RedisServer) -> Iterator[list[Prefixed]]:
     apps: list[Prefixed] = []
     try:
         for prefix in ("shop:", "office:"):
-            apps.append(Prefixed(prefix, folder, redis_server.url(3)))
+            apps.append(Prefixed(prefix, folder, shared.url()))
         yield apps
     finally:
         for app in apps:
@@ -211,7 +218,7 @@ def apps(folder: Path, redis_server: RedisServer) -> Iterator[list[Prefixed]]:
 
 
 def test_two_apps_with_prefixes_of_their_own_share_a_database_and_nothing_else(
-    apps: list[Prefixed], redis_server: RedisServer
+    apps: list[Prefixed], shared: RedisServer
 ) -> None:
     # Given one that has a worker, and one that has none
     shop, office = apps
@@ -232,7 +239,7 @@ def test_two_apps_with_prefixes_of_their_own_share_a_database_and_nothing_else(
     assert {office.get(f"/status/{task_id}")["status"] for task_id in waiting} == {NOBODY}
 
     # And all that is in Redis is behind one of the prefixes, and what wakes workers has a bound
-    client = Redis.from_url(redis_server.url(3))
+    client = Redis.from_url(shared.url())
     keys = [key.decode() for key in client.scan_iter("*")]
     assert [key for key in keys if not re.match("shop:|office:", key)] == []
     bells = [key for key in keys if "bell" in key]
