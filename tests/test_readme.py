@@ -96,6 +96,7 @@ def test_there_is_no_command_that_is_not_tried_here() -> None:
     assert CURL
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_run_sh_brings_everything_up_from_a_fresh_clone_and_ctrl_c_takes_it_down(
     clone: Path, settings: dict[str, str]
@@ -146,6 +147,7 @@ def test_the_three_terminals_do_the_same(clone: Path, settings: dict[str, str]) 
             server.stop()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_test_sh_installs_and_checks_everything_in_a_fresh_clone(
     clone: Path, settings: dict[str, str]

@@ -70,6 +70,7 @@ def test_while_the_broker_is_away_starts_are_refused_at_once_and_tasks_go_on(
     system.workers.pop("worker").stop()
 
 
+@pytest.mark.long
 def test_the_next_step_of_a_chain_waits_for_a_broker_that_is_away(
     system: System, broker: RedisServer | RabbitServer
 ) -> None:

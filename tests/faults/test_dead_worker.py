@@ -147,6 +147,7 @@ def test_a_task_ten_times_as_long_as_the_lease_runs_once(both: list[System]) -> 
         assert [system.runs(task_id) for task_id in task_ids] == [1] * 9
 
 
+@pytest.mark.long
 def test_a_worker_that_was_frozen_gives_up_what_another_has_taken_over(
     system: System, took: dict[str, float]
 ) -> None:
@@ -177,6 +178,7 @@ def test_a_worker_that_was_frozen_gives_up_what_another_has_taken_over(
     assert [system.runs(other) for other in held] == [1, 1]
 
 
+@pytest.mark.long
 def test_a_worker_that_has_not_yet_said_that_it_has_taken_a_task_over_keeps_it(
     system: System,
 ) -> None:
@@ -216,6 +218,7 @@ def wire(system: System) -> Iterator[Wire]:
     wire.close()
 
 
+@pytest.mark.long
 def test_a_worker_that_was_cut_off_from_its_broker_gives_up_what_another_has_taken_over(
     system: System, wire: Wire
 ) -> None:

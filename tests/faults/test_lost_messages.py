@@ -89,6 +89,7 @@ def loses_its_queue(system: System, took: dict[str, float]) -> None:
     system.wait([first, second], state="SUCCESS")
 
 
+@pytest.mark.long
 def test_tasks_that_a_worker_holds_or_that_wait_behind_busy_ones_are_not_declared_lost(
     systems: list[System],
 ) -> None:

@@ -180,6 +180,7 @@ class Stream(threading.Thread):
                     self.events.append(json.loads(line[6:]))
 
 
+@pytest.mark.long
 def test_machines_that_are_cut_off_and_come_back_lose_nothing(
     machines: Machines, took: dict[str, float]
 ) -> None:
