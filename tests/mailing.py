@@ -24,7 +24,7 @@ SETTINGS = {
     "MAIL_DEFAULT_SENDER": "longtask@example.org",
     "MAIL_TIMEOUT": "1",
     "MAIL_RETRIES": "3",
-    "MAIL_RETRY_SECONDS": "1",
+    "MAIL_RETRY_SECONDS": "2",
     "MAIL_LIMIT": "10000 per minute",
 }
 

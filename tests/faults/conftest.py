@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import kombu
 import pytest
 
 from tests.faults.system import System
-from tests.processes import RabbitServer, wait_until
+from tests.processes import RabbitServer
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -57,20 +56,6 @@ def system(request: pytest.FixtureRequest) -> Iterator[System]:
     """With each broker: what a dead worker held is found out by our lease, or by RabbitMQ itself."""
     system: System = request.getfixturevalue(f"on_{request.param}")
     if request.param == "rabbitmq":
-        empty_queue(system)  # other systems have used this RabbitMQ as well
+        system.empty_queue()  # other systems have used this RabbitMQ since
     yield system
     system.clear()
-    if request.param == "rabbitmq":
-        empty_queue(system)
-
-
-def empty_queue(system: System) -> None:
-    with kombu.Connection(system.broker_url) as connection:
-        channel = connection.channel()
-        try:
-            channel.queue_declare("celery", passive=True)
-        except connection.channel_errors:
-            return  # nobody has sent anything yet
-        # What the workers held comes back to the queue when RabbitMQ has noticed that they are gone.
-        wait_until(lambda: not channel.queue_declare("celery", passive=True).consumer_count)
-        channel.queue_purge("celery")

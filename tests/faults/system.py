@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import kombu
 import requests
 from redis import Redis
 
@@ -29,12 +30,18 @@ class System:
         web: Mapping[str, str] | None = None,
         **settings: str,
     ) -> None:
-        """`settings` are everybody's, `web` are the web server's alone."""
+        """`settings` are everybody's, `web` are the web server's alone.
+
+        The RabbitMQ is the same for all systems, which use it one after the other: what another has left
+        in its queue is removed.
+        """
         self.name = name
         self.folder = folder
         self.redis_server = RedisServer(f"{name}-redis", folder, appendonly=True)
         self.redis = Redis.from_url(self.redis_server.url())
         self.broker_url = broker.url() if broker else self.redis_server.url()
+        if isinstance(broker, RabbitServer):
+            self.empty_queue()
         self.settings = {
             "CELERY_BROKER_URL": self.broker_url,
             "LONGTASK_LEASE_SECONDS": str(LEASE),
@@ -138,6 +145,17 @@ class System:
         self.workers = {}
         if self.redis_server.runs:
             self.redis.flushall()
+
+    def empty_queue(self) -> None:
+        with kombu.Connection(self.broker_url) as connection:
+            channel = connection.channel()
+            try:
+                channel.queue_declare("celery", passive=True)
+            except connection.channel_errors:
+                return  # nobody has sent anything yet
+            # What a worker held is back in the queue when RabbitMQ has noticed that the worker is gone.
+            wait_until(lambda: not channel.queue_declare("celery", passive=True).consumer_count)
+            channel.queue_purge("celery")
 
     def stop(self) -> None:
         self.clear()
