@@ -1,6 +1,7 @@
 """HTTP by hand, for requests that no library sends. No server lives here."""
 
 import socket
+from contextlib import suppress
 
 from tests.processes import WebServer
 
@@ -17,12 +18,23 @@ class Answer:
         return f"{self.head}\n\n{self.body[:500]!r}"
 
 
-def send(web: WebServer, head: str, body: bytes = b"", host: str | None = "127.0.0.1") -> Answer:
-    """Send these bytes and no more, as a client does that dies then, and read what comes back."""
+def send(
+    web: WebServer,
+    head: str,
+    body: bytes = b"",
+    host: str | None = "127.0.0.1",
+    dies: bool = True,
+) -> Answer:
+    """Send these bytes and no more, and read what comes back. The server may hang up before all is sent.
+
+    The client then dies, or keeps the connection open as if there were more to come.
+    """
     lines = [head, *([] if host is None else [f"Host: {host}"]), "Connection: close", "", ""]
     with socket.create_connection(("127.0.0.1", web.port), timeout=10) as connection:
-        connection.sendall("\r\n".join(lines).encode("latin-1") + body)
-        connection.shutdown(socket.SHUT_WR)
+        with suppress(ConnectionError):
+            connection.sendall("\r\n".join(lines).encode("latin-1") + body)
+            if dies:
+                connection.shutdown(socket.SHUT_WR)
         received = b""
         try:
             while piece := connection.recv(65536):

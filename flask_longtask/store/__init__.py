@@ -98,6 +98,13 @@ class Store:
     def guesses(self) -> Guesses:
         return Guesses(self.client, self.keys)
 
+    def release(self, worker: str) -> None:
+        """A worker is lost or has stopped: hand back the messages that it holds, and forget it."""
+        for _again in range(3):  # it may have asked for a message that comes only now
+            self.messages.hand_back(worker)
+            if self.workers.forget(worker):
+                return
+
     def mend(self) -> list[str]:
         """Remove keys that are of another type than they should be, and return their names."""
         return self._scripts.mend()

@@ -195,8 +195,7 @@ class Worker:
         """A heartbeat, and what follows from it: the messages of lost workers come back."""
         beat = self.store.workers.beat(self.name, self.name, ["q"], self.lapse, reserved)
         for worker in beat.lost:
-            self.store.messages.hand_back(worker)
-            self.store.workers.forget(worker)
+            self.store.release(worker)
         return beat.lost
 
     def stop(self) -> None:

@@ -309,6 +309,10 @@ def test_one_worker_at_a_time_looks_for_lost_messages(
     assert is_auditor(other)
     assert 0 < redis.ttl(store.keys.auditor) <= 5
 
+    redis.set(store.keys.auditor, "a stranger")  # which would never go
+    assert is_auditor(other)
+    assert 0 < redis.ttl(store.keys.auditor) <= 5
+
 
 def test_a_worker_that_holds_a_message_again_is_not_forgotten(store: Store, redis: Redis) -> None:
     store.workers.beat("worker", "worker", ["q"], lapse=60)

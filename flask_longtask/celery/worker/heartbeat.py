@@ -63,10 +63,7 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no
         # If it cannot be said now, another worker finds that this one is lost.
         with suppress(RedisError, OperationalError):
             for store in self._consumer.app.stores:
-                for _again in range(3):  # it may have asked for a message that comes only now
-                    store.messages.hand_back(WORKER_ID)
-                    if store.workers.forget(WORKER_ID):
-                        break
+                store.release(WORKER_ID)
 
     def _run(self, consumer: Any) -> None:
         audit = Audit(consumer.app)
@@ -90,12 +87,12 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no
                 if consumer.app.message_store is None:
                     # The broker finds out by missing its heartbeats, of which it waits for two.
                     store.messages.unsettle(3 * consumer.app.conf.broker_heartbeat)
-                store.messages.hand_back(worker)
-                store.workers.forget(worker)
+                store.release(worker)
         self._reserved.told(forgotten=beat.is_new)
-        self._upkeep.look(consumer.app)
         # The last of them is the one with the records.
-        if beat.is_auditor and not is_stopping():
+        is_auditor = beat.is_auditor and not is_stopping()
+        self._upkeep.look(consumer.app, is_auditor)
+        if is_auditor:
             audit.look()
 
 
@@ -109,9 +106,10 @@ class _Upkeep:
     def __init__(self) -> None:
         self._mend_at = self._warn_at = 0.0
 
-    def look(self, app: Any) -> None:
+    def look(self, app: Any, is_auditor: bool) -> None:
+        """Mend the keys, which one worker does for all, and say in this worker's log what is to be seen to."""
         now = time.monotonic()
-        if now >= self._mend_at:
+        if is_auditor and now >= self._mend_at:
             self._mend_at = now + self.MENDING
             for store in app.stores:
                 store.mend()

@@ -67,7 +67,7 @@ def _is_object(value: Any) -> bool:
 
 
 #: Fields of the message's headers, or of its body in version 1 of the protocol. Each may be null but the first two, and
-#: all but the times may be empty: other languages have one word for an empty list and an empty object.
+#: all but those of _NEVER_EMPTY may be empty: other languages have one word for an empty list and an empty object.
 _FIELDS: Mapping[str, Check] = {
     "id": is_name,
     "task": is_name,
@@ -92,8 +92,7 @@ _EMBEDDED: Mapping[str, Check] = {
     "chord": _is_signature,
 }
 
-
-_TIMES = frozenset({"eta", "expires"})
+_NEVER_EMPTY = frozenset({"id", "task", "eta", "expires"})
 
 
 def fault_of(message: Any) -> str | None:
@@ -127,7 +126,7 @@ def fault_of(message: Any) -> str | None:
 def _fault_in(fields: Mapping[str, Any], checks: Mapping[str, Check]) -> str | None:
     for name, is_right in checks.items():
         value = fields.get(name)
-        is_given = value is not None if name in _TIMES or name in ("id", "task") else bool(value)
-        if is_given and not is_right(value):
+        is_left_out = value is None or (not value and name not in _NEVER_EMPTY)
+        if not is_left_out and not is_right(value):
             return f"its {name} is {value!r:.100}"
     return None

@@ -30,7 +30,8 @@ for _, id in ipairs(options.reserved) do
 end
 
 local auditor = redis.call('GET', key('auditor'))
-local is_auditor = not auditor or auditor == options.worker
+-- What stays for ever is nobody's: whoever is the auditor says so anew.
+local is_auditor = not auditor or auditor == options.worker or redis.call('TTL', key('auditor')) == -1
 if is_auditor then
     redis.call('SET', key('auditor'), options.worker, 'EX', 5)
     -- Were the times of the heartbeats deleted, a dead worker would be lost without a trace.

@@ -2,8 +2,10 @@
 -- freezes or is cut off at that moment, and a Redis that is full, can then lose no message.
 --
 -- KEYS     the lists of messages, in the order in which to look
--- options: worker; copy, what the tag of a copy begins with; for each list its queue in `queues`, and in `acknowledged` whether its messages are: of the
---          others to take one is all
+-- options: worker
+--          queues        for each list its queue
+--          acknowledged  for each list whether its messages are: of the others to take one is all
+--          copy          what the tag of a copy begins with
 --
 -- Returns the queue, the message and the tag by which it is held, "" where it is not; or nothing.
 
