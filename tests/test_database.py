@@ -112,7 +112,7 @@ def test_a_task_waits_longer_than_a_request(
         )
         try:
             address = sent.headers["Location"]
-            wait_until(lambda: requests.get(address, timeout=5).json()["started"])
+            wait_until(lambda: requests.get(address, timeout=30).json()["started"])
             time.sleep(BOUND)  # longer than a request would wait
         except BaseException:
             worker.stop()
@@ -146,7 +146,7 @@ def test_a_web_server_starts_although_another_writes(
     with database.locked():
         web = WebServer("web-2-locked", folder, redis_of_databases.url(), **database.settings)
         try:
-            assert requests.get(f"{web.url}/health", timeout=5).json()["redis"] == "up"
+            assert requests.get(f"{web.url}/health", timeout=30).json()["redis"] == "up"
         finally:
             web.stop()
 

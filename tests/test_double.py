@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -94,24 +93,24 @@ def test_json_that_is_none_or_too_deep_is_400_as_well(client: Any) -> None:
 
 
 def test_several_run_side_by_side_and_each_has_its_three_times(web: WebServer) -> None:
-    begin = time.monotonic()
     ids = []
     for number in range(3):
-        response = requests.post(f"{web.url}/double", json={"number": number}, timeout=5)
+        response = requests.post(f"{web.url}/double", json={"number": number}, timeout=30)
         ids.append(response.json()["task_id"])
         assert response.json()["status"].startswith("Scheduled for ")
 
     def tasks() -> list[dict[str, Any]]:
         query = {"id": ids}
-        answer = requests.get(f"{web.url}/status", params=query, timeout=5).json()
+        answer = requests.get(f"{web.url}/status", params=query, timeout=30).json()
         return [answer["tasks"][task_id] for task_id in ids]
 
     wait_until(lambda: all(task["finished"] for task in tasks()), describe=tasks)
     assert [task["result"] for task in tasks()] == [0, 2, 4]
-    # One after the other they would take six seconds: a second of waiting and a second of work each.
-    assert time.monotonic() - begin < 5.5
     for task in tasks():
         assert task["submitted"] < task["started"] < task["finished"]
+    # Each works for a second, while another does.
+    first, second, _ = sorted(tasks(), key=lambda task: task["started"])
+    assert second["started"] < first["finished"]
 
 
 def test_the_small_tasks_can_be_called_with_delay_and_get() -> None:
@@ -121,7 +120,7 @@ def test_the_small_tasks_can_be_called_with_delay_and_get() -> None:
 
 
 def test_they_can_be_called_from_flask_shell(redis_server: RedisServer) -> None:
-    lines = "from examples.double import add\nprint('=', add.delay(2, 3).get(timeout=5))\n"
+    lines = "from examples.double import add\nprint('=', add.delay(2, 3).get(timeout=30))\n"
     shell = subprocess.run(
         [sys.executable, "-m", "flask", "--app", "app", "shell"],
         input=lines,

@@ -110,7 +110,7 @@ def test_no_room_in_the_database(disk: Disk, folder: Path, redis_server: RedisSe
                 409,
                 503,
             )  # there may be room in a file that is there
-        assert requests.get(f"{web.url}/health", timeout=5).json()["redis"] == "up"
+        assert requests.get(f"{web.url}/health", timeout=30).json()["redis"] == "up"
         disk.make_room()
         assert send(web, b"a,b\n").status_code == 202
     finally:

@@ -4,7 +4,12 @@ from typing import Any
 
 import pytest
 
-from flask_longtask.store.presence import CACHED, CachedPresence, Presence
+from flask_longtask.store.presence import CACHED, HOLD, CachedPresence, Presence
+from flask_longtask.web.routes import POLL_SECONDS
+
+
+def test_a_page_tells_within_five_seconds_that_no_worker_is_running() -> None:
+    assert HOLD + CACHED + POLL_SECONDS < 5
 
 
 @pytest.mark.parametrize(("age", "told"), [(1.5 * CACHED, 1), (3 * CACHED, 3)])

@@ -107,7 +107,7 @@ def left_of(sessions: list[int]) -> list[str]:
 def status(task: str) -> dict[str, Any]:
     """What a client is told, and nothing where the server is away."""
     try:
-        answer = requests.get(task, timeout=5)
+        answer = requests.get(task, timeout=30)
     except requests.RequestException:
         return {}
     return dict(answer.json()) if answer.status_code == 200 else {}

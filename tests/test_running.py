@@ -19,7 +19,7 @@ def test_flask_run_serves_the_app(redis_server: RedisServer, folder: Path) -> No
 
     def answers() -> bool:
         try:
-            return requests.get(f"http://127.0.0.1:{port}/health", timeout=5).status_code == 200
+            return requests.get(f"http://127.0.0.1:{port}/health", timeout=30).status_code == 200
         except requests.RequestException:  # not there yet, or too busy with starting
             return False
 

@@ -584,11 +584,11 @@ def test_health_counts_the_workers_that_live_and_what_waits_for_one(
     web = WebServer("web-apart", folder, apart)
 
     def health() -> Any:
-        response = requests.get(f"{web.url}/health", timeout=5)
+        response = requests.get(f"{web.url}/health", timeout=30)
         return response.status_code, response.json()
 
     def told(address: str) -> tuple[str, str]:
-        task = requests.get(address, timeout=5).json()
+        task = requests.get(address, timeout=30).json()
         return task["state"], task["status"]
 
     try:

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("app", "worker")
 
 @pytest.mark.parametrize("slash", ["", "/"])
 def test_the_contract_word_for_word(web: WebServer, slash: str) -> None:
-    response = requests.post(f"{web.url}/tasks", json={"type": 1}, timeout=5)
+    response = requests.post(f"{web.url}/tasks", json={"type": 1}, timeout=30)
     task_id = str(uuid.UUID(response.json()["task_id"]))
     assert response.status_code == 202
     assert response.headers["Content-Type"] == "application/json"
@@ -37,16 +37,16 @@ def test_the_contract_word_for_word(web: WebServer, slash: str) -> None:
 
 
 def test_it_is_pending_while_it_runs_and_its_bar_moves(web: WebServer) -> None:
-    task_id = requests.post(f"{web.url}/tasks", json={"type": 3}, timeout=5).json()["task_id"]
+    task_id = requests.post(f"{web.url}/tasks", json={"type": 3}, timeout=30).json()["task_id"]
 
     def percent() -> int:
-        return int(requests.get(f"{web.url}/status/{task_id}", timeout=5).json()["percent"])
+        return int(requests.get(f"{web.url}/status/{task_id}", timeout=30).json()["percent"])
 
     wait_until(lambda: percent() > 10)
-    assert requests.get(f"{web.url}/tasks/{task_id}", timeout=5).json()["task_status"] == "PENDING"
+    assert requests.get(f"{web.url}/tasks/{task_id}", timeout=30).json()["task_status"] == "PENDING"
 
-    requests.delete(f"{web.url}/status/{task_id}", timeout=5)
-    assert requests.get(f"{web.url}/tasks/{task_id}", timeout=5).json() == {
+    requests.delete(f"{web.url}/status/{task_id}", timeout=30)
+    assert requests.get(f"{web.url}/tasks/{task_id}", timeout=30).json() == {
         "task_id": task_id,
         "task_status": "REVOKED",
         "task_result": None,

@@ -32,7 +32,7 @@ assert plain.Task.__mro__[1] is Task
 with plain.connection() as connection:
     queue = connection.SimpleQueue("letters")
     queue.put("a letter")
-    message = queue.get(timeout=5)
+    message = queue.get(timeout=30)
     assert message.payload == "a letter"
     message.ack()
     assert connection.default_channel.client.hlen("unacked") == 0

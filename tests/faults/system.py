@@ -13,12 +13,8 @@ from redis import Redis
 
 from tests.processes import PATIENCE, RabbitServer, RedisServer, WebServer, Worker, wait_until
 
-#: Seconds: the shortest that may be set. Everything that a lease bounds is waited for in these terms.
+#: Seconds: the shortest that may be set.
 LEASE = 3
-
-#: Seconds that all of it may take on top of the lease on a busy machine: a worker's look for lapsed
-#: messages, a process that starts, a page that is polled.
-SLACK = 6
 
 
 class System:
@@ -62,12 +58,12 @@ class System:
     def start(self, task: str, *args: Any, **options: Any) -> str:
         """Start a task as a client does, and return its id."""
         options = {"args": args, **options}
-        response = requests.post(f"{self.web.url}/start/{task}", json=options, timeout=5)
+        response = requests.post(f"{self.web.url}/start/{task}", json=options, timeout=PATIENCE)
         assert response.status_code == 202, response.text
         return str(response.json()["task_id"])
 
     def start_chain(self, task: str, length: int) -> list[str]:
-        response = requests.post(f"{self.web.url}/start-chain/{task}/{length}", timeout=5)
+        response = requests.post(f"{self.web.url}/start-chain/{task}/{length}", timeout=PATIENCE)
         assert response.status_code == 200, response.text
         return list(response.json())
 
@@ -77,7 +73,7 @@ class System:
         tasks: list[dict[str, Any]] = []
         for first in range(0, len(ids), 100):
             query = {"id": ids[first : first + 100]}
-            response = requests.get(f"{self.web.url}/status", query, timeout=5)
+            response = requests.get(f"{self.web.url}/status", query, timeout=PATIENCE)
             assert response.status_code == 200, response.text
             tasks += response.json()["tasks"].values()
         return tasks
@@ -86,19 +82,18 @@ class System:
         return self.statuses([task_id])[0]
 
     def cancel(self, task_id: str) -> None:
-        response = requests.delete(f"{self.web.url}/status/{task_id}", timeout=5)
+        response = requests.delete(f"{self.web.url}/status/{task_id}", timeout=PATIENCE)
         assert response.status_code == 200, response.text
 
     def health(self) -> dict[str, Any]:
-        return dict(requests.get(f"{self.web.url}/health", timeout=5).json())
+        return dict(requests.get(f"{self.web.url}/health", timeout=PATIENCE).json())
 
-    def wait(self, task_ids: Iterable[str], timeout: float = PATIENCE, **expected: Any) -> None:
+    def wait(self, task_ids: Iterable[str], **expected: Any) -> None:
         """Until all tasks are told with these values."""
         ids = list(task_ids)
         wait_until(
             lambda: all(expected.items() <= task.items() for task in self.statuses(ids)),
-            timeout,
-            lambda: self.statuses(ids),
+            describe=lambda: self.statuses(ids),
         )
 
     # -- behind the scenes ---------------------------------------------------------------------------

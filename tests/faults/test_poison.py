@@ -352,7 +352,7 @@ def test_a_message_of_version_1_is_run_or_ends_its_task(system: System, worker: 
 
 
 def task_or_none(system: System, task_id: str) -> Any:
-    return requests.get(f"{system.web.url}/status/{task_id}", timeout=5).ok
+    return requests.get(f"{system.web.url}/status/{task_id}", timeout=30).ok
 
 
 def test_broadcasts_that_cannot_be_read_do_no_harm(systems: dict[str, System]) -> None:

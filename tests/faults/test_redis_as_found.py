@@ -59,7 +59,7 @@ def put_another_type(redis: Redis, name: str, kind: str) -> None:
 def test_another_type_at_any_key_is_mended(system: System) -> None:
     worker = system.worker("worker")
     browser = requests.Session()
-    browser.get(system.web.url, timeout=5)
+    browser.get(system.web.url, timeout=30)
     url = f"{system.web.url}/longtask"
     quick = {"json": {"steps": 1, "delay": 0}, "timeout": 5}
     (worker_id,) = (name.decode() for name in system.redis.hkeys("longtask:worker-info"))
@@ -81,9 +81,9 @@ def test_another_type_at_any_key_is_mended(system: System) -> None:
         def is_mended() -> bool:
             answers = [
                 browser.post(url, **quick),
-                browser.get(f"{system.web.url}/status/{running}", timeout=5),  # noqa: B023
-                browser.get(f"{system.web.url}/tasks", timeout=5),
-                browser.get(f"{system.web.url}/health", timeout=5),
+                browser.get(f"{system.web.url}/status/{running}", timeout=30),  # noqa: B023
+                browser.get(f"{system.web.url}/tasks", timeout=30),
+                browser.get(f"{system.web.url}/health", timeout=30),
             ]
             codes = [answer.status_code for answer in answers]
             problems.extend((name, codes) for code in codes if code not in (200, 202, 503))  # noqa: B023
@@ -104,7 +104,7 @@ def test_another_type_where_a_browser_or_an_idempotency_key_has_its_place(system
     system.clear()
     system.worker("worker")
     browser = requests.Session()
-    browser.get(system.web.url, timeout=5)
+    browser.get(system.web.url, timeout=30)
     url = f"{system.web.url}/longtask"
     keyed = {"json": {"steps": 1, "delay": 0}, "headers": {"Idempotency-Key": "k"}, "timeout": 5}
     first = browser.post(url, **keyed)
@@ -124,8 +124,8 @@ def test_another_type_where_a_browser_or_an_idempotency_key_has_its_place(system
                 system.redis.set(name, '{"tasks": 5}')
             answer = browser.post(url, **keyed)
             assert answer.status_code == 202, (name, value, answer.text)
-            assert browser.get(f"{system.web.url}/tasks", timeout=5).status_code == 200
-    listed = browser.get(f"{system.web.url}/tasks", timeout=5).json()["tasks"]
+            assert browser.get(f"{system.web.url}/tasks", timeout=30).status_code == 200
+    listed = browser.get(f"{system.web.url}/tasks", timeout=30).json()["tasks"]
     system.wait([task["task_id"] for task in listed], state="SUCCESS")
 
 
@@ -147,7 +147,7 @@ def test_a_number_that_is_none_is_mended(system: System, name: str, text: str) -
 
     def starts() -> bool:
         url = f"{system.web.url}/start/quick"
-        return requests.post(url, json={}, timeout=5).status_code == 202
+        return requests.post(url, json={}, timeout=30).status_code == 202
 
     wait_until(starts)
     wait_until(lambda: system.redis.get(f"longtask:{name}") != text.encode())
