@@ -280,7 +280,7 @@ def seconds(moment: str) -> float:
     return datetime.fromisoformat(moment).timestamp()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def pools_on_rabbitmq(folder: Path, rabbit_server: RabbitServer) -> Iterator[System]:
     system = System("pools-on-rabbitmq", folder, rabbit_server)
     yield system
@@ -312,4 +312,3 @@ def test_the_same_with_a_broker_that_hands_out_again_what_a_closed_connection_he
     assert [task["attempt"] for task in system.statuses(running)] == [attempt] * 2
     assert [system.runs(task_id) for task_id in running] == [attempt] * 2
     wait_until(lambda: not system.workers["stopped"].runs)
-    system.clear()

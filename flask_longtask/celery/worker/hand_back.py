@@ -49,6 +49,8 @@ class HandBack(bootsteps.StartStopStep):  # type: ignore[misc]
             self._hand_back_all(consumer)
         else:
             self._hand_back_waiting(consumer, running)
+            with suppress(*consumer.connection_errors):
+                _keep_connection(consumer, running)
 
     def _hand_back_all(self, consumer: Any) -> None:
         # Those that a process has, though it may not have said yet that it has begun, too.
@@ -68,6 +70,20 @@ class HandBack(bootsteps.StartStopStep):  # type: ignore[misc]
             kept = {request.message.delivery_tag for request in running}
             with suppress(*consumer.connection_errors):
                 messages.hand_back(WORKER_ID, messages.held(WORKER_ID) - kept)
+
+
+def _keep_connection(consumer: Any, running: tuple[Any, ...]) -> None:
+    """Answer the broker until the tasks have ended.
+
+    Celery's own wait for the threads of its pool is silent. RabbitMQ gives a silent connection up, and hands out again
+    what runs on it.
+    """
+    connection = consumer.connection
+    interval = connection.get_heartbeat_interval()
+    while interval and state.active_requests.intersection(running):
+        with suppress(TimeoutError):
+            connection.drain_events(timeout=min(1, interval / 4))
+        connection.heartbeat_check()
 
 
 def _end_running(consumer: Any) -> None:
