@@ -259,7 +259,7 @@ def test_a_worker_that_is_stopped_hands_its_tasks_back_at_once(
     os.kill(stopped.pid, signal.SIGTERM)
 
     # At once: no lease has to lapse, and nobody says that a worker was lost
-    took["stopped"] = taken_up_again(system, running, LEASE)
+    took["stopped"] = taken_up_again(system, running)
     assert all("lost" not in task["status"] for task in system.statuses(running))
     wait_until(lambda: not stopped.runs)
     system.wait(running + prefetched, state="SUCCESS")
