@@ -140,7 +140,7 @@ def test_each_event_is_what_a_poll_is_told(web: WebServer, submit: Any, report: 
 
 
 def test_a_real_task_can_be_followed_from_start_to_end(web: WebServer, worker: Any) -> None:
-    started = requests.post(f"{web.url}/longtask", data={"steps": 3, "delay": 0.2}, timeout=20)
+    started = requests.post(f"{web.url}/longtask", data={"steps": 3, "delay": 0.5}, timeout=20)
 
     with stream(started.headers["Location"]) as events:
         told = events.rest()

@@ -197,7 +197,7 @@ def test_a_failure_that_a_task_stores_by_hand_is_its_end(ended: Status) -> None:
 def test_a_task_that_waits_for_a_retry_says_why_and_when_and_goes_on(
     status: Status, ended: Status
 ) -> None:
-    task_id = tasks.retrying.delay(countdown=1).id
+    task_id = tasks.retrying.delay(countdown=2).id
 
     task = reaches(status, task_id, state="RETRY")
     assert task["status"].startswith("mail.example is away (retry 1 of 2 at 20")
@@ -312,9 +312,9 @@ def test_a_task_cancelled_in_the_queue_never_runs_though_every_worker_restarts_i
 def test_a_scheduled_task_that_is_cancelled_never_runs(
     client: Any, redis: Redis, status: Status, ended: Status
 ) -> None:
-    cancelled = tasks.noting.apply_async(countdown=1).id
+    cancelled = tasks.noting.apply_async(countdown=3).id
     assert status(cancelled)["status"].startswith("Scheduled for 20")
-    behind_it = tasks.noting.apply_async(countdown=1.5).id
+    behind_it = tasks.noting.apply_async(countdown=3.5).id
 
     client.delete(f"/status/{cancelled}")
 
@@ -411,10 +411,10 @@ def test_cancelling_a_queued_step_of_a_chain_ends_what_would_have_followed(
 def test_a_task_cancelled_while_it_waits_for_a_retry_is_not_tried_again(
     client: Any, redis: Redis, status: Status, ended: Status
 ) -> None:
-    task_id = tasks.retrying.delay(countdown=1).id
+    task_id = tasks.retrying.delay(countdown=2).id
     reaches(status, task_id, state="RETRY")
     client.delete(f"/status/{task_id}")
-    after_it = tasks.noting.apply_async(countdown=2).id
+    after_it = tasks.noting.apply_async(countdown=3).id
 
     ended(after_it)
 

@@ -328,7 +328,7 @@ def test_a_copy_of_a_message_does_not_end_its_task(systems: dict[str, System]) -
     system = systems["redis"]
     system.clear()
     system.worker("worker")
-    task_id = system.start("quick", countdown=3)
+    task_id = system.start("quick", countdown=5)
     (worker_id,) = (name.decode() for name in system.redis.hkeys("longtask:worker-info"))
     (held,) = wait_until(lambda: system.redis.hvals(f"longtask:held:{worker_id}"))
 
