@@ -65,7 +65,7 @@ def stepping(self, steps, pause):
 def silent(self):
     """Report nothing for a long time."""
     note(self, "started")
-    time.sleep(60)
+    time.sleep(300)
     note(self, "went on to the end")
 
 
@@ -75,7 +75,7 @@ def reporting_once_then_silent(self):
         state="PROGRESS", meta={"current": 3, "total": 7, "status": "And now nothing"}
     )
     note(self, "started")
-    time.sleep(60)
+    time.sleep(300)
     note(self, "went on to the end")
 
 

@@ -236,7 +236,7 @@ def test_without_redis_nobody_is_let_past_the_limit(folder):
     web = WebServer("web-without-redis", folder, redis_server.url())
     try:
         redis_server.stop()
-        response = requests.post(f"{web.url}/mail", data={"email": "ann@example.com"}, timeout=2)
+        response = requests.post(f"{web.url}/mail", data={"email": "ann@example.com"}, timeout=10)
     finally:
         web.stop()
     assert response.status_code == 503

@@ -94,7 +94,7 @@ def test_the_place_of_a_task_that_has_ended_is_taken_by_the_next(workers: Worker
 def test_a_cancelled_task_that_reports_stops_at_its_next_report(workers: Workers) -> None:
     system = workers.system
     log = workers.process(workers.one()).log
-    task_id = start(system, "working", 30)
+    task_id = start(system, "working", 300)
     said = len(log.read_text())
 
     system.cancel(task_id)
@@ -114,7 +114,7 @@ def test_a_cancelled_task_that_is_silent_is_ended_or_said_to_run_on(
     # Given a worker whose places are all taken by silent tasks
     system = workers.system
     log = workers.process(workers.one()).log
-    seconds = 60 if workers.can_stop_tasks else 6
+    seconds = 300 if workers.can_stop_tasks else 6
     since = time.monotonic()
     task_ids = [system.start("silent", seconds) for _ in range(workers.places)]
     system.wait(task_ids, state="PROGRESS")
@@ -174,7 +174,7 @@ def test_a_worker_that_is_stopped_hands_its_task_back_or_runs_it_to_its_end(
     in_advance = workers.pool in ("prefork", "threads")
     stopped = workers.another("--prefetch-multiplier", "2" if in_advance else "1")
     later = system.start("working", 0.2, countdown=4)
-    how_long = 60 if workers.can_stop_tasks else 4
+    how_long = 300 if workers.can_stop_tasks else 4
     running = [system.start("working", how_long) for _ in range(workers.places)]
     system.wait(running, state="PROGRESS", attempt=1)
     waiting = [system.start("working", 0.2) for _ in range(workers.places + 1)]
