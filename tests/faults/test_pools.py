@@ -293,10 +293,12 @@ def test_the_same_with_a_broker_that_hands_out_again_what_a_closed_connection_he
 ) -> None:
     # Given a worker that runs two tasks while others wait, and another worker
     system = pools_on_rabbitmq
-    system.worker("stopped", "--pool", pool)
-    running = [system.start("working", 8), system.start("silent", 8)]
+    # (In a gevent pool that is full, a worker which has taken more waits for a place and sees no signal.)
+    in_advance = "2" if pool == "threads" else "1"
+    stopped = system.worker("stopped", "--pool", pool, "--prefetch-multiplier", in_advance)
+    running = [system.start("working", 8), system.start("silent", 6)]
     system.wait(running, state="PROGRESS")
-    waiting = [system.start("quick") for _ in range(3)]
+    waiting = [system.start("working", 0.2) for _ in range(3)]
     system.worker("heir", "--pool", pool, "-c", "3")
 
     # When the first is stopped
@@ -311,4 +313,8 @@ def test_the_same_with_a_broker_that_hands_out_again_what_a_closed_connection_he
     system.wait(running, state="SUCCESS")
     assert [task["attempt"] for task in system.statuses(running)] == [attempt] * 2
     assert [system.runs(task_id) for task_id in running] == [attempt] * 2
-    wait_until(lambda: not system.workers["stopped"].runs)
+    # And what waited there did not begin there
+    began = {pid for task_id in waiting for pid in system.redis.lrange(f"runs:{task_id}", 0, -1)}
+    assert str(stopped.pid).encode() not in began
+    assert [system.runs(task_id) for task_id in waiting] == [1] * 3
+    wait_until(lambda: not stopped.runs)

@@ -49,8 +49,7 @@ class HandBack(bootsteps.StartStopStep):  # type: ignore[misc]
             self._hand_back_all(consumer)
         else:
             self._hand_back_waiting(consumer, running)
-            with suppress(*consumer.connection_errors):
-                _keep_connection(consumer, running)
+            _keep_connection(consumer, running)
 
     def _hand_back_all(self, consumer: Any) -> None:
         # Those that a process has, though it may not have said yet that it has begun, too.
@@ -65,6 +64,12 @@ class HandBack(bootsteps.StartStopStep):  # type: ignore[misc]
                 consumer.app.message_store.messages.hand_back(WORKER_ID)
 
     def _hand_back_waiting(self, consumer: Any, running: tuple[Any, ...]) -> None:
+        if executor := getattr(
+            consumer.pool, "executor", None
+        ):  # the threads of the pool, where it has any
+            executor.shutdown(
+                wait=False, cancel_futures=True
+            )  # what waits for one is not to begin here
         if leases_of(consumer):
             messages = consumer.app.message_store.messages
             kept = {request.message.delivery_tag for request in running}
@@ -79,11 +84,12 @@ def _keep_connection(consumer: Any, running: tuple[Any, ...]) -> None:
     what runs on it.
     """
     connection = consumer.connection
-    interval = connection.get_heartbeat_interval()
-    while interval and state.active_requests.intersection(running):
-        with suppress(TimeoutError):
-            connection.drain_events(timeout=min(1, interval / 4))
-        connection.heartbeat_check()
+    with suppress(*consumer.connection_errors):
+        interval = connection.get_heartbeat_interval()
+        while interval and state.active_requests.intersection(running):
+            with suppress(TimeoutError):
+                connection.drain_events(timeout=min(1, interval / 4))
+            connection.heartbeat_check()
 
 
 def _end_running(consumer: Any) -> None:
