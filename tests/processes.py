@@ -117,9 +117,9 @@ class Process:
     def runs(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def wait_for(self, ready: Callable[[], Any], timeout: float = PATIENCE) -> None:
+    def wait_for(self, ready: Callable[[], Any]) -> None:
         """Wait until the program answers, or show why it does not."""
-        wait_until(lambda: not self.runs or ready(), timeout, lambda: self.log.read_text()[-2000:])
+        wait_until(lambda: not self.runs or ready(), describe=lambda: self.log.read_text()[-2000:])
         assert self.runs, f"{self.name} has ended instead of starting:\n{self.log.read_text()}"
 
 

@@ -369,7 +369,7 @@ def test_as_long_as_a_request_takes_the_same_one_is_refused_and_soon_after_its_p
         with request_with(json=QUICK), pytest.raises(idempotency.KeyBusy):
             started_before()
         refused += 1
-    assert refused
+    assert refused > 2
 
     # When its process dies
     claims._turns.discard(turn)

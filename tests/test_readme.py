@@ -109,7 +109,7 @@ def test_run_sh_brings_everything_up_from_a_fresh_clone_and_ctrl_c_takes_it_down
     finally:
         # It has started its processes in groups of their own, so only it can take them down.
         os.kill(everything.pid, signal.SIGINT)
-        wait_until(lambda: not everything.runs, timeout=60)
+        wait_until(lambda: not everything.runs)
         everything.stop()
     assert not processes_in(clone)
 
@@ -140,7 +140,7 @@ def test_the_three_terminals_do_the_same(clone: Path, settings: dict[str, str]) 
     servers = [serve(command, clone, settings) for command in sorted(SERVERS - {"./run.sh\n"})]
     try:
         health = f"curl -s http://127.0.0.1:{settings['PORT']}/health || true"
-        wait_until(lambda: '"workers": 1' in run(health, clone, settings), timeout=60)
+        wait_until(lambda: '"workers": 1' in run(health, clone, settings))
         try_curl(clone, settings)
     finally:
         for server in servers:

@@ -177,7 +177,7 @@ def test_a_killed_workers_tasks_are_taken_up(skewed: Skewed, took: dict[str, flo
     # When one of them is killed
     system.workers.pop("one").stop()
 
-    # Then the other has its tasks within the lease
+    # Then the other has its tasks
     since = time.monotonic()
     system.wait(lost, attempt=2)
     took["taken up"] = time.monotonic() - since

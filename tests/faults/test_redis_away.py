@@ -192,7 +192,7 @@ def test_while_redis_is_away_all_is_answered_and_tasks_go_on(
     assert [system.runs(task_id) for task_id in running] == [1, 1]
     # The task was not kept waiting for Redis, but for the moment that it takes to give a report up
     took["task held up"] = tasks[-2]["result"]
-    assert took["task held up"] < FAULT
+    assert took["task held up"] < FAULT - 1
 
     # And the workers are there again by themselves
     since = time.monotonic()

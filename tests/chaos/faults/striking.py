@@ -7,7 +7,7 @@ from tests.chaos.faults.damage import Damage
 from tests.chaos.judging.evidence import Blow
 from tests.chaos.plan import Fault
 from tests.chaos.system.whole import System
-from tests.processes import PATIENCE, wait_until
+from tests.processes import wait_until
 
 #: By part; all others are processes.
 _STRIKES = {
@@ -32,7 +32,7 @@ def strike(system: System, fault: Fault) -> Blow:
         else:
             damage = _STRIKES.get(fault.part, to_processes.STRIKES)[fault.kind](system, fault)
         if part and part.is_web and fault.kind in _ENDS_WEB:
-            wait_until(part.answers, 2 * PATIENCE)
+            wait_until(part.answers)
             system.was_away(part.name, begun)
     blow = Blow(begun, time.time(), fault.part, fault.kind, *damage)
     system.evidence.blows.append(blow)

@@ -5,7 +5,7 @@ import time
 from tests.chaos.faults.damage import Damage, Strike
 from tests.chaos.plan import Fault
 from tests.chaos.system.whole import System
-from tests.processes import PATIENCE, wait_until
+from tests.processes import wait_until
 
 
 def _freeze_redis(system: System, fault: Fault) -> Damage:
@@ -58,7 +58,7 @@ def _kill_rabbitmq(system: System, fault: Fault) -> Damage:
     said = system.rabbit.log.stat().st_size
     system.rabbit.start()
     log = system.rabbit.log
-    wait_until(lambda: b"Server startup complete" in log.read_bytes()[said:], 2 * PATIENCE)
+    wait_until(lambda: b"Server startup complete" in log.read_bytes()[said:])
     return Damage("SIGKILL, started again")
 
 

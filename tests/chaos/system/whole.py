@@ -21,7 +21,6 @@ from tests.chaos.judging.evidence import Evidence
 from tests.chaos.system import notebook
 from tests.faults.clocks import clock_by_file
 from tests.processes import (
-    PATIENCE,
     Process,
     RabbitServer,
     RedisServer,
@@ -80,9 +79,9 @@ class Part:
         before = self.process.log.stat().st_size
         self.process.start()
         if self.is_web:
-            wait_until(self.answers, 2 * PATIENCE)
+            wait_until(self.answers)
         else:
-            wait_until(lambda: b" ready." in self.process.log.read_bytes()[before:], 2 * PATIENCE)
+            wait_until(lambda: b" ready." in self.process.log.read_bytes()[before:])
 
     def answers(self) -> bool:
         return isinstance(self.process, WebServer) and self.process.answers()
