@@ -3,29 +3,18 @@
 import os
 import signal
 import time
-from pathlib import Path
 
 import pytest
 
+from scripts.run.stopping import runs as process_runs
 from tests.faults.system import System
 from tests.processes import wait_until
-
-#: Seconds that `./run.sh` gives a worker to stop.
-STOP_SECONDS = 20
 
 
 def process_of(system: System, task_id: str) -> int:
     wait_until(lambda: system.runs(task_id) == 1)
     pids: list[bytes] = system.redis.lrange(f"runs:{task_id}", 0, -1)  # type: ignore[assignment]
     return int(pids[0])
-
-
-def is_gone(pid: int) -> bool:
-    """Whether there is no such process any more, or only its exit code."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
 
 
 @pytest.mark.parametrize(
@@ -43,7 +32,7 @@ def test_a_cancelled_task_that_does_not_stop_gives_its_place_free(
     assert system.status(task_id)["state"] == "REVOKED"
 
     # Its process has ended, and the worker's only place is another task's
-    wait_until(lambda: is_gone(pid))
+    wait_until(lambda: not process_runs(pid))
     took["gone"] = time.monotonic() - since
     system.wait([system.start("quick")], state="SUCCESS")
     assert system.status(task_id)["status"] == "Cancelled"
@@ -54,7 +43,7 @@ def test_a_cancelled_task_that_does_not_stop_gives_its_place_free(
 def test_a_worker_that_is_told_to_stop_does_not_wait_for_such_a_task(
     system: System, task: str, is_cancelled: bool, took: dict[str, float]
 ) -> None:
-    worker = system.worker("worker", LONGTASK_CANCEL_GRACE_SECONDS="60")
+    worker = system.worker("worker", LONGTASK_CANCEL_GRACE_SECONDS="300")
     task_id = system.start(task, *([300] if task == "stubborn" else []))
     pid = process_of(system, task_id)
     if is_cancelled:
@@ -63,9 +52,9 @@ def test_a_worker_that_is_told_to_stop_does_not_wait_for_such_a_task(
     since = time.monotonic()
     system.terminate("worker")
 
-    wait_until(lambda: not worker.runs, timeout=STOP_SECONDS)
+    wait_until(lambda: not worker.runs)
     took["stopped"] = time.monotonic() - since
-    assert is_gone(pid)
+    wait_until(lambda: not process_runs(pid))
     # What was not cancelled is another worker's, and no attempt is lost by it
     if not is_cancelled:
         assert system.status(task_id)["state"] == "PENDING"
