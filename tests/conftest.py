@@ -12,7 +12,14 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    expect,
+    sync_playwright,
+)
 from redis import Redis
 
 from tests.processes import (
@@ -130,15 +137,24 @@ def browser() -> Iterator[Browser]:
     program = next(filter(None, map(shutil.which, names)), None)
     assert program, "No browser: these tests need Chromium or Chrome on the PATH."
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=BROWSER_ARGUMENTS)
+        browser = playwright.chromium.launch(
+            executable_path=program, args=BROWSER_ARGUMENTS, timeout=PATIENCE * 1000
+        )
         yield browser
         browser.close()
+
+
+def new_context(browser: Browser, **options: Any) -> BrowserContext:
+    """A window without a past, in which no action gives up before the tests do."""
+    context = browser.new_context(**options)
+    context.set_default_timeout(PATIENCE * 1000)
+    return context
 
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     """A window of a browser that was never here before. An error in its console fails the test."""
-    context = browser.new_context()
+    context = new_context(browser)
     page = context.new_page()
     errors: list[str] = []
 

@@ -3,7 +3,7 @@
 import socket
 from contextlib import suppress
 
-from tests.processes import WebServer
+from tests.processes import PATIENCE, WebServer
 
 
 class Answer:
@@ -30,7 +30,7 @@ def send(
     The client then dies, or keeps the connection open as if there were more to come.
     """
     lines = [head, *([] if host is None else [f"Host: {host}"]), "Connection: close", "", ""]
-    with socket.create_connection(("127.0.0.1", web.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", web.port), timeout=PATIENCE) as connection:
         with suppress(ConnectionError):
             connection.sendall("\r\n".join(lines).encode("latin-1") + body)
             if dies:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.processes import Process, RedisServer, WebServer, environment, free_port
+from tests.processes import PATIENCE, Process, RedisServer, WebServer, environment, free_port
 from tests.raw_http import Answer, send
 
 DATABASE = 13
@@ -43,7 +43,7 @@ def start(behind: WebServer) -> Callable[[str], int]:
             f"{behind.url}/longtask",
             json=QUICK,
             headers={"X-Forwarded-For": forwarded_for.encode()},
-            timeout=10,
+            timeout=PATIENCE,
         )
         return answer.status_code
 
@@ -233,7 +233,7 @@ class Flower(Process):
     def ask(self, host: str, path: str = "/healthcheck") -> int | None:
         url = f"http://127.0.0.1:{self.port}{path}"
         try:
-            return requests.get(url, headers={"Host": host}, timeout=10).status_code
+            return requests.get(url, headers={"Host": host}, timeout=PATIENCE).status_code
         except requests.ConnectionError:
             return None
 

@@ -12,9 +12,7 @@ pytestmark = pytest.mark.long
 
 def test_every_comparison_of_the_benchmark_can_be_made() -> None:
     command = [sys.executable, "-m", "benchmarks", "--short"]
-    run = subprocess.run(
-        command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=110
-    )
+    run = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
     text = run.stdout
     assert run.returncode == 0, run.stderr
 
@@ -26,9 +24,7 @@ def test_every_comparison_of_the_benchmark_can_be_made() -> None:
 
 def test_every_cost_can_be_measured() -> None:
     command = [sys.executable, "-m", "benchmarks.costs", "--short"]
-    run = subprocess.run(
-        command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=110
-    )
+    run = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
 
     for what in (

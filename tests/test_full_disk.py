@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.processes import RedisServer, WebServer
+from tests.processes import PATIENCE, RedisServer, WebServer
 
 MEGABYTE = b"a,b\n" * 250_000
 
@@ -53,7 +53,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 
 def send(web: WebServer, data: bytes = MEGABYTE) -> requests.Response:
-    return requests.post(f"{web.url}/imports", files={"file": data}, timeout=20)
+    return requests.post(f"{web.url}/imports", files={"file": data}, timeout=PATIENCE)
 
 
 def check_that_it_is_an_outage(response: requests.Response) -> None:
@@ -104,13 +104,13 @@ def test_no_room_in_the_database(disk: Disk, folder: Path, redis_server: RedisSe
         check_that_it_is_an_outage(send(web))
         user = {"username": "ann", "email": "ann@example.com"}
         for _ in range(3):
-            answer = requests.post(f"{web.url}/users", json=user, timeout=20)
+            answer = requests.post(f"{web.url}/users", json=user, timeout=PATIENCE)
             assert answer.status_code in (
                 202,
                 409,
                 503,
             )  # there may be room in a file that is there
-        assert requests.get(f"{web.url}/health", timeout=30).json()["redis"] == "up"
+        assert requests.get(f"{web.url}/health", timeout=PATIENCE).json()["redis"] == "up"
         disk.make_room()
         assert send(web, b"a,b\n").status_code == 202
     finally:

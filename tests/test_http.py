@@ -20,7 +20,7 @@ from redis import Redis
 
 from flask_longtask import accepted
 from tests import tasks
-from tests.processes import RedisServer, WebServer, Worker, free_port, wait_until
+from tests.processes import PATIENCE, RedisServer, WebServer, Worker, free_port, wait_until
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
 QUICK = {"steps": 1, "delay": 0}
@@ -900,10 +900,10 @@ def outage(folder: Path) -> Iterator[tuple[RedisServer, WebServer]]:
 Ask = Callable[[str], requests.Response]
 
 REQUESTS: dict[str, Ask] = {
-    "a start": lambda url: requests.post(f"{url}/longtask", json=QUICK, timeout=10),
-    "a status": lambda url: requests.get(f"{url}/status/{uuid.uuid4()}", timeout=10),
-    "many": lambda url: requests.get(f"{url}/status?id={uuid.uuid4()}", timeout=10),
-    "a cancellation": lambda url: requests.delete(f"{url}/status/{uuid.uuid4()}", timeout=10),
+    "a start": lambda url: requests.post(f"{url}/longtask", json=QUICK, timeout=PATIENCE),
+    "a status": lambda url: requests.get(f"{url}/status/{uuid.uuid4()}", timeout=PATIENCE),
+    "many": lambda url: requests.get(f"{url}/status?id={uuid.uuid4()}", timeout=PATIENCE),
+    "a cancellation": lambda url: requests.delete(f"{url}/status/{uuid.uuid4()}", timeout=PATIENCE),
 }
 
 
@@ -915,8 +915,8 @@ def test_while_redis_is_away_the_answer_is_503_at_once_and_then_all_is_well_agai
     wait_until(redis_server.answers)
     with requests.Session() as browser:
         # Given a browser that has started something
-        browser.post(f"{web.url}/longtask", json=QUICK, timeout=10).raise_for_status()
-        asks = {**REQUESTS, "a list": lambda url: browser.get(f"{url}/tasks", timeout=10)}
+        browser.post(f"{web.url}/longtask", json=QUICK, timeout=PATIENCE).raise_for_status()
+        asks = {**REQUESTS, "a list": lambda url: browser.get(f"{url}/tasks", timeout=PATIENCE)}
 
         # When Redis goes away
         redis_server.stop() if how == "is stopped" else redis_server.pause()
@@ -932,16 +932,16 @@ def test_while_redis_is_away_the_answer_is_503_at_once_and_then_all_is_well_agai
                 assert "Traceback" not in response.text
                 assert str(redis_server.port) not in response.text
 
-            health = requests.get(f"{web.url}/health", timeout=10)
+            health = requests.get(f"{web.url}/health", timeout=PATIENCE)
             assert (health.status_code, health.json()["redis"]) == (503, "down")
-            assert requests.get(f"{web.url}/", timeout=10).status_code == 200
+            assert requests.get(f"{web.url}/", timeout=PATIENCE).status_code == 200
         finally:
             redis_server.start() if how == "is stopped" else redis_server.resume()
 
         # And once it is back the very next request is answered
         wait_until(redis_server.answers)
-        assert browser.post(f"{web.url}/longtask", json=QUICK, timeout=10).status_code == 202
-        assert requests.get(f"{web.url}/health", timeout=10).json()["redis"] == "up"
+        assert browser.post(f"{web.url}/longtask", json=QUICK, timeout=PATIENCE).status_code == 202
+        assert requests.get(f"{web.url}/health", timeout=PATIENCE).json()["redis"] == "up"
     assert "Traceback" not in web.log.read_text()
 
 
@@ -954,7 +954,7 @@ def test_a_task_that_could_not_be_published_is_never_run(
     web = WebServer("web-without-broker", folder, ours, CELERY_BROKER_URL=broker)
     try:
         with Redis.from_url(ours) as stored:
-            response = requests.post(f"{web.url}/longtask", json=QUICK, timeout=10)
+            response = requests.post(f"{web.url}/longtask", json=QUICK, timeout=PATIENCE)
 
             # Then the client is told to come again, and a tombstone keeps the task from being run, should its
             # message be out after all
@@ -967,7 +967,7 @@ def test_a_task_that_could_not_be_published_is_never_run(
             task_id = key.decode().removeprefix("longtask:task:")
             assert stored.ttl(key) > 0
             assert stored.zcard("longtask:sending") == 0
-            task = requests.get(f"{web.url}/status/{task_id}", timeout=10).json()
+            task = requests.get(f"{web.url}/status/{task_id}", timeout=PATIENCE).json()
             assert (task["state"], task["status"]) == ("FAILURE", "It could not be queued")
     finally:
         web.stop()

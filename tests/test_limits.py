@@ -12,7 +12,7 @@ import requests
 from limits import parse_many
 from redis import Redis
 
-from tests.processes import ROOT, RedisServer, WebServer
+from tests.processes import PATIENCE, ROOT, RedisServer, WebServer
 
 QUICK = {"steps": 1, "delay": 0}
 
@@ -132,7 +132,9 @@ def test_all_web_processes_count_together(folder: Path, redis_server: RedisServe
     ]
     try:
         answers = [
-            requests.post(f"{servers[n % 2].url}/longtask", json=QUICK, timeout=10).status_code
+            requests.post(
+                f"{servers[n % 2].url}/longtask", json=QUICK, timeout=PATIENCE
+            ).status_code
             for n in range(6)
         ]
         assert answers == [202] * 4 + [429] * 2
@@ -152,7 +154,8 @@ def test_one_setting_turns_all_limits_off(folder: Path, redis_server: RedisServe
         for _ in range(3):
             for path, body in [("/longtask", QUICK), ("/mail", {"email": "ann@example.com"})]:
                 assert (
-                    requests.post(f"{server.url}{path}", json=body, timeout=10).status_code == 202
+                    requests.post(f"{server.url}{path}", json=body, timeout=PATIENCE).status_code
+                    == 202
                 )
         with Redis.from_url(redis_server.url(8)) as redis:
             assert not list(redis.scan_iter("LIMITS*"))
@@ -176,7 +179,7 @@ def test_while_redis_is_away_a_start_is_answered_503(
     redis_server, web = outage
 
     def ask() -> requests.Response:
-        return requests.post(f"{web.url}/longtask", json=QUICK, timeout=10)
+        return requests.post(f"{web.url}/longtask", json=QUICK, timeout=PATIENCE)
 
     assert ask().status_code == 202
 

@@ -8,7 +8,7 @@ import pytest
 import requests
 from redis import Redis
 
-from tests.processes import RedisServer, WebServer
+from tests.processes import PATIENCE, RedisServer, WebServer
 
 DATABASE = 14
 
@@ -108,14 +108,14 @@ def nothing_is_kept(redis_server: RedisServer) -> Iterator[None]:
 
 def ask(guest: WebServer, user: str | None, session: requests.Session, path: str = "/start") -> str:
     headers = {**KEY, **({} if user is None else {"X-User": user})}
-    answer = session.post(f"{guest.url}{path}", headers=headers, timeout=10)
+    answer = session.post(f"{guest.url}{path}", headers=headers, timeout=PATIENCE)
     assert answer.status_code == 202, answer.text
     return str(answer.json()["task_id"])
 
 
 def listed(guest: WebServer, user: str | None, session: requests.Session) -> list[str]:
     headers = {} if user is None else {"X-User": user}
-    answer = session.get(f"{guest.url}/tasks", headers=headers, timeout=10)
+    answer = session.get(f"{guest.url}/tasks", headers=headers, timeout=PATIENCE)
     return [task["task_id"] for task in answer.json()["tasks"]]
 
 

@@ -9,7 +9,7 @@ import pytest
 import requests
 from redis import Redis
 
-from tests.processes import ROOT, Process, RedisServer, environment, free_port
+from tests.processes import PATIENCE, ROOT, Process, RedisServer, environment, free_port
 
 
 def test_flask_run_serves_the_app(redis_server: RedisServer, folder: Path) -> None:
@@ -19,7 +19,9 @@ def test_flask_run_serves_the_app(redis_server: RedisServer, folder: Path) -> No
 
     def answers() -> bool:
         try:
-            return requests.get(f"http://127.0.0.1:{port}/health", timeout=30).status_code == 200
+            return (
+                requests.get(f"http://127.0.0.1:{port}/health", timeout=PATIENCE).status_code == 200
+            )
         except requests.RequestException:  # not there yet, or too busy with starting
             return False
 

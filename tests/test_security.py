@@ -17,7 +17,8 @@ from redis import Redis
 
 import security
 from tests import tasks
-from tests.processes import RedisServer, WebServer, Worker
+from tests.conftest import new_context
+from tests.processes import PATIENCE, RedisServer, WebServer, Worker
 from tests.raw_http import send
 from tests.test_browser import start, tasks_of
 
@@ -92,7 +93,7 @@ def test_the_pages_work_under_the_policy(page: Page, web: WebServer, worker: Wor
 
 
 def test_the_browser_keeps_to_the_policy(browser: Browser, web: WebServer) -> None:
-    context = browser.new_context()
+    context = new_context(browser)
     page = context.new_page()
     page.goto(web.url)
     blocked = page.evaluate(
@@ -138,7 +139,7 @@ def test_a_proxy_is_believed_only_if_a_setting_says_that_there_is_one(
     )
     try:
         response = requests.post(
-            f"{server.url}/longtask", json=QUICK, headers=FORWARDED, timeout=10
+            f"{server.url}/longtask", json=QUICK, headers=FORWARDED, timeout=PATIENCE
         )
     finally:
         server.stop()
@@ -159,7 +160,7 @@ def test_a_limit_counts_the_client_and_not_the_proxy(
                 f"{server.url}/longtask",
                 json=QUICK,
                 headers={"X-Forwarded-For": f"192.0.2.66, 192.0.2.{client}"},
-                timeout=10,
+                timeout=PATIENCE,
             ).status_code
             for client in (1, 2, 1)
         ]
@@ -182,7 +183,7 @@ def test_a_request_for_a_host_that_is_not_ours_is_refused(
             ]:
                 for path in ("/", "/health", "/nowhere" if status == 400 else "/"):
                     answer = requests.get(
-                        f"{server.url}{path}", headers={"Host": host, **headers}, timeout=10
+                        f"{server.url}{path}", headers={"Host": host, **headers}, timeout=PATIENCE
                     )
                     assert answer.status_code == status, (host, path)
                     assert answer.headers["X-Content-Type-Options"] == "nosniff"
@@ -318,16 +319,16 @@ def test_every_route_but_health_asks_for_the_token(app: Any, guarded: WebServer)
         values = {name: uuid.uuid4() for name in rule.arguments if name != "filename"}
         path = rule.build({**values, "filename": "x"}, append_unknown=False)[1]
         for method in (rule.methods or set()) - {"OPTIONS"}:
-            answer = requests.request(method, f"{guarded.url}{path}", timeout=10)
+            answer = requests.request(method, f"{guarded.url}{path}", timeout=PATIENCE)
             assert (answer.status_code == 401) == (rule.endpoint not in OPEN), (method, path)
             asked += 1
     assert asked > 20
-    assert requests.get(f"{guarded.url}/nowhere", timeout=10).status_code == 401
-    assert requests.get(f"{guarded.url}/health", timeout=10).status_code == 200
+    assert requests.get(f"{guarded.url}/nowhere", timeout=PATIENCE).status_code == 401
+    assert requests.get(f"{guarded.url}/health", timeout=PATIENCE).status_code == 200
 
 
 def test_a_request_without_the_token_is_told_how_to_show_it(guarded: WebServer) -> None:
-    answer = requests.post(f"{guarded.url}/longtask", json=QUICK, timeout=10)
+    answer = requests.post(f"{guarded.url}/longtask", json=QUICK, timeout=PATIENCE)
 
     assert answer.status_code == 401
     assert answer.headers["WWW-Authenticate"] == "Bearer realm=longtask"
@@ -350,7 +351,9 @@ def test_a_request_without_the_token_is_told_how_to_show_it(guarded: WebServer) 
 def test_anything_else_is_not_the_token(guarded: WebServer, authorization: str) -> None:
     headers = {"Authorization": authorization.encode().decode("latin-1")}
 
-    assert requests.get(f"{guarded.url}/tasks", headers=headers, timeout=10).status_code == 401
+    assert (
+        requests.get(f"{guarded.url}/tasks", headers=headers, timeout=PATIENCE).status_code == 401
+    )
 
 
 def test_with_the_token_all_is_as_without(folder: Path, redis_server: RedisServer) -> None:
@@ -358,14 +361,14 @@ def test_with_the_token_all_is_as_without(folder: Path, redis_server: RedisServe
     server = WebServer("web-token", folder, redis_server.url(9), LONGTASK_API_TOKEN=token)
     try:
         started = requests.post(
-            f"{server.url}/longtask", json=QUICK, headers=bearer(token), timeout=10
+            f"{server.url}/longtask", json=QUICK, headers=bearer(token), timeout=PATIENCE
         )
         assert started.status_code == 202
         for name in ("Bearer", "bearer", "BEARER"):
             answer = requests.get(
                 started.headers["Location"],
                 headers={"Authorization": f"{name} {token}"},
-                timeout=10,
+                timeout=PATIENCE,
             )
             assert answer.status_code == 200
     finally:
@@ -375,30 +378,36 @@ def test_with_the_token_all_is_as_without(folder: Path, redis_server: RedisServe
 def test_a_browser_is_asked_once(guarded: WebServer) -> None:
     with requests.Session() as session:
         session.headers.update(BROWSER)
-        asked = session.get(f"{guarded.url}/status/x?y=1", timeout=10)
+        asked = session.get(f"{guarded.url}/status/x?y=1", timeout=PATIENCE)
         assert asked.status_code == 401
         assert 'name="token"' in asked.text
         assert 'value="/status/x?y=1"' in asked.text
 
         form = {"token": TOKEN, "next": "/outbox?y=1"}
-        wrong = session.post(f"{guarded.url}/session", data={**form, "token": "x"}, timeout=10)
+        wrong = session.post(
+            f"{guarded.url}/session", data={**form, "token": "x"}, timeout=PATIENCE
+        )
         assert wrong.status_code == 401
         assert "That is not the token." in wrong.text
         assert 'value="/outbox?y=1"' in wrong.text
-        right = session.post(f"{guarded.url}/session", data=form, timeout=10, allow_redirects=False)
+        right = session.post(
+            f"{guarded.url}/session", data=form, timeout=PATIENCE, allow_redirects=False
+        )
         assert (right.status_code, right.headers["Location"]) == (303, "/outbox?y=1")
         assert TOKEN not in str(session.cookies)
-        assert session.get(f"{guarded.url}/", timeout=10).status_code == 200
-        assert session.get(f"{guarded.url}/tasks", timeout=10).status_code == 200
+        assert session.get(f"{guarded.url}/", timeout=PATIENCE).status_code == 200
+        assert session.get(f"{guarded.url}/tasks", timeout=PATIENCE).status_code == 200
 
 
 def test_a_script_can_give_the_token_as_json(guarded: WebServer) -> None:
     with requests.Session() as session:
-        answer = session.post(f"{guarded.url}/session", json={"token": TOKEN}, timeout=10)
+        answer = session.post(f"{guarded.url}/session", json={"token": TOKEN}, timeout=PATIENCE)
         assert (answer.status_code, answer.text) == (204, "")
-        assert session.post(f"{guarded.url}/longtask", json=QUICK, timeout=10).status_code == 202
+        assert (
+            session.post(f"{guarded.url}/longtask", json=QUICK, timeout=PATIENCE).status_code == 202
+        )
         for body in ({}, {"token": None}, {"token": [TOKEN]}, {"token": ""}):
-            wrong = session.post(f"{guarded.url}/session", json=body, timeout=10)
+            wrong = session.post(f"{guarded.url}/session", json=body, timeout=PATIENCE)
             assert wrong.status_code == 401
 
 
@@ -409,7 +418,11 @@ def test_a_script_can_give_the_token_as_json(guarded: WebServer) -> None:
 def test_nobody_is_sent_elsewhere_from_here(guarded: WebServer, place: str) -> None:
     form = {"token": TOKEN, "next": place}
     answer = requests.post(
-        f"{guarded.url}/session", data=form, headers=BROWSER, timeout=10, allow_redirects=False
+        f"{guarded.url}/session",
+        data=form,
+        headers=BROWSER,
+        timeout=PATIENCE,
+        allow_redirects=False,
     )
 
     assert (answer.status_code, answer.headers["Location"]) == (303, "/")
@@ -420,7 +433,7 @@ def test_another_site_cannot_try_tokens_with_a_visitors_browser(guarded: WebServ
         f"{guarded.url}/session",
         data={"token": TOKEN},
         headers={"Origin": "https://evil.example"},
-        timeout=10,
+        timeout=PATIENCE,
     )
 
     assert answer.status_code == 403
@@ -431,12 +444,12 @@ def test_a_new_token_ends_the_sessions_of_the_old_one(
     guarded: WebServer, folder: Path, redis_server: RedisServer
 ) -> None:
     with requests.Session() as session:
-        session.post(f"{guarded.url}/session", json={"token": TOKEN}, timeout=10)
-        assert session.get(f"{guarded.url}/tasks", timeout=10).status_code == 200
+        session.post(f"{guarded.url}/session", json={"token": TOKEN}, timeout=PATIENCE)
+        assert session.get(f"{guarded.url}/tasks", timeout=PATIENCE).status_code == 200
         other = WebServer("web-new-token", folder, redis_server.url(), LONGTASK_API_TOKEN="new")
         try:
             cookies = {cookie.name: cookie.value for cookie in session.cookies}
-            answer = requests.get(f"{other.url}/tasks", cookies=cookies, timeout=10)
+            answer = requests.get(f"{other.url}/tasks", cookies=cookies, timeout=PATIENCE)
             assert answer.status_code == 401
         finally:
             other.stop()
@@ -445,7 +458,7 @@ def test_a_new_token_ends_the_sessions_of_the_old_one(
 def test_a_person_gives_the_token_and_then_the_page_works(
     browser: Browser, guarded: WebServer, worker: Worker
 ) -> None:
-    context = browser.new_context()
+    context = new_context(browser)
     page = context.new_page()
     errors: list[str] = []
     page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
@@ -453,6 +466,7 @@ def test_a_person_gives_the_token_and_then_the_page_works(
     expect(page.get_by_label("Token")).to_be_focused()
     page.get_by_label("Token").fill("wrong")
     page.get_by_role("button", name="Open").click()
+    expect(page.get_by_text("That is not the token.")).to_be_visible()
     page.get_by_label("Token").fill(TOKEN)
     page.get_by_role("button", name="Open").click()
 

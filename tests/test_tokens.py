@@ -16,7 +16,7 @@ from redis import Redis
 from flask_longtask.store.guesses import PERIOD, Guesses
 from flask_longtask.store.keys import Keys
 from flask_longtask.web import token as token_module
-from tests.processes import RedisServer, WebServer
+from tests.processes import PATIENCE, RedisServer, WebServer
 from tests.raw_http import send
 
 DATABASE = 15
@@ -58,7 +58,7 @@ def web(servers: list[WebServer]) -> WebServer:
 
 def show(web: WebServer, token: str, address: str, path: str = "/tasks") -> requests.Response:
     headers = {"Authorization": f"Bearer {token}".encode(), "X-Forwarded-For": address}
-    return requests.get(f"{web.url}{path}", headers=headers, timeout=10)
+    return requests.get(f"{web.url}{path}", headers=headers, timeout=PATIENCE)
 
 
 def give(web: WebServer, address: str, token: str = TOKEN, **fields: str) -> requests.Response:
@@ -66,7 +66,7 @@ def give(web: WebServer, address: str, token: str = TOKEN, **fields: str) -> req
         f"{web.url}/session",
         data={"token": token, **fields},
         headers={**BROWSER, "X-Forwarded-For": address},
-        timeout=10,
+        timeout=PATIENCE,
         allow_redirects=False,
     )
 
@@ -94,7 +94,7 @@ def test_after_ten_wrong_tokens_none_is_looked_at_any_more(web: WebServer) -> No
 def test_others_are_not_barred_and_neither_is_what_needs_no_token(web: WebServer) -> None:
     with requests.Session() as session:
         session.headers["X-Forwarded-For"] = "192.0.2.2"
-        session.post(f"{web.url}/session", json={"token": TOKEN}, timeout=10)
+        session.post(f"{web.url}/session", json={"token": TOKEN}, timeout=PATIENCE)
         for _ in range(MOST + 1):
             last = show(web, "x", "192.0.2.2")
         assert last.status_code == 429
@@ -103,7 +103,7 @@ def test_others_are_not_barred_and_neither_is_what_needs_no_token(web: WebServer
         for path in ("/health", "/static/style.css", "/longtask/static/longtask.js"):
             assert show(web, "x", "192.0.2.2", path).status_code == 200
         # A session is no guess
-        assert session.get(f"{web.url}/tasks", timeout=10).status_code == 200
+        assert session.get(f"{web.url}/tasks", timeout=PATIENCE).status_code == 200
 
 
 def test_all_web_servers_count_together(servers: list[WebServer]) -> None:
@@ -220,7 +220,7 @@ def test_whatever_is_in_a_header_is_a_wrong_token_at_most(web: WebServer, odd: s
 def test_credentials_that_are_no_text_are_no_token(web: WebServer, odd: bytes) -> None:
     for scheme in (b"Basic ", b"Bearer ", b"Digest ", b""):
         headers = {"Authorization": scheme + odd}
-        answer = requests.get(f"{web.url}/tasks", headers=headers, timeout=30)
+        answer = requests.get(f"{web.url}/tasks", headers=headers, timeout=PATIENCE)
         assert answer.status_code in (401, 429)
 
 
@@ -291,18 +291,18 @@ def test_a_planted_session_is_worthless_once_the_token_is_given(web: WebServer) 
     with requests.Session() as victim:
         victim.headers.update(address)
         victim.cookies.set("session", planted, domain="127.0.0.1")
-        victim.post(f"{web.url}/session", json={"token": TOKEN}, timeout=10)
-        victim.post(f"{web.url}/longtask", json={"steps": 1, "delay": 0}, timeout=10)
-        assert len(victim.get(f"{web.url}/tasks", timeout=10).json()["tasks"]) == 1
+        victim.post(f"{web.url}/session", json={"token": TOKEN}, timeout=PATIENCE)
+        victim.post(f"{web.url}/longtask", json={"steps": 1, "delay": 0}, timeout=PATIENCE)
+        assert len(victim.get(f"{web.url}/tasks", timeout=PATIENCE).json()["tasks"]) == 1
         session = serializer.loads(victim.cookies["session"])
 
     # Then it opens nothing, and what it named is not where the victim's tasks are
     cookies = {"session": planted}
-    assert requests.get(f"{web.url}/tasks", cookies=cookies, timeout=10).status_code == 401
+    assert requests.get(f"{web.url}/tasks", cookies=cookies, timeout=PATIENCE).status_code == 401
     assert session["longtask"] != "known-to-the-attacker"
     assert "longtask_owner" not in session
     headers = {"Authorization": f"Bearer {TOKEN}".encode()}
-    seen = requests.get(f"{web.url}/tasks", cookies=cookies, headers=headers, timeout=10)
+    seen = requests.get(f"{web.url}/tasks", cookies=cookies, headers=headers, timeout=PATIENCE)
     assert seen.json() == {"tasks": []}
 
 

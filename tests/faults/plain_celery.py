@@ -32,13 +32,13 @@ assert plain.Task.__mro__[1] is Task
 with plain.connection() as connection:
     queue = connection.SimpleQueue("letters")
     queue.put("a letter")
-    message = queue.get(timeout=30)
+    message = queue.get(timeout=60)
     assert message.payload == "a letter"
     message.ack()
     assert connection.default_channel.client.hlen("unacked") == 0
 
 with start_worker(plain, pool="solo", perform_ping_check=False):
-    assert add.delay(1, 2).get(timeout=10) == 3
+    assert add.delay(1, 2).get(timeout=60) == 3
 
 client = plain.backend.client
 assert not list(client.scan_iter("*longtask*"))
