@@ -2,14 +2,15 @@
 
 import re
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Request, expect
 
-from tests.processes import RedisServer, WebServer, Worker
+from tests.conftest import new_context
+from tests.processes import RedisServer, WebServer, Worker, wait_until
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_five_tasks_move_one_is_cancelled_and_after_a_reload_all_are_still_there
 ) -> None:
     # Given the page, and five tasks started from it
     page.goto(web.url)
-    start(page, steps=1000, delay=0.1, count=5)
+    start(page, steps=1000, delay=0.2, count=5)
     expect(tasks_of(page)).to_have_count(5)
     expect(page.get_by_role("progressbar")).to_have_count(5)
 
@@ -141,21 +142,29 @@ def test_a_task_of_milliseconds_is_asked_about_soon_and_the_rest_every_two_secon
     requests: list[Request] = []
     page.on("request", lambda it: it.resource_type == "fetch" and requests.append(it))
 
-    # When a task is started that is done at once, beside one that takes longer
+    # When tasks are started that are done at once, beside one that takes longer
     start(page, steps=1000, delay=1)
-    start(page, steps=1, delay=0)
+    numbers = count(1)
 
-    expect(in_state(page, "Done")).to_have_count(1)
-    page.wait_for_timeout(5000)
+    def polls() -> list[float]:
+        """Those that were answered: of others it is not known when they were sent."""
+        found = [sent(request) for request in requests if "/status?" in request.url]
+        return [at for at in found if at > 0]
 
-    # Then it was asked about soon after its start, and all that still runs every two seconds
-    starts = [sent(request) for request in requests if request.method == "POST"]
-    polls = [sent(request) for request in requests if "/status?" in request.url]
-    pauses = [later - earlier for earlier, later in pairwise(polls) if earlier > starts[-1]]
-    assert len(starts) == 2
-    assert min(poll - starts[-1] for poll in polls if poll > starts[-1]) < 1900
-    assert pauses
-    assert min(pauses) > 1900
+    def is_asked_about_soon() -> bool:
+        requests.clear()
+        start(page, steps=1, delay=0)
+        expect(in_state(page, "Done")).to_have_count(next(numbers))
+        (started,) = [sent(request) for request in requests if request.method == "POST"]
+        return any(0 < poll - started < 1900 for poll in polls())
+
+    # Then one is asked about soon after its start, though not each where all is slow
+    wait_until(is_asked_about_soon)
+
+    # And all that still runs every two seconds
+    requests.clear()
+    wait_until(lambda: page.wait_for_timeout(100) or len(polls()) >= 3)
+    assert min(later - earlier for earlier, later in pairwise(polls())) > 1900
 
     in_state(page, "Running").get_by_role("button", name="Cancel").click()
     expect(in_state(page, "Cancelled")).to_have_count(1)
@@ -171,7 +180,7 @@ def test_when_the_server_is_away_the_page_says_so_keeps_its_bars_and_goes_on_by_
 ) -> None:
     # Given a task that runs
     page.goto(own_web.url)
-    start(page, steps=1000, delay=0.1)
+    start(page, steps=1000, delay=0.2)
     bar = page.get_by_role("progressbar")
     expect(bar).to_have_attribute("aria-valuenow", re.compile("[1-9]"))
     before = percent(tasks_of(page))
@@ -251,6 +260,8 @@ def test_the_whole_can_be_used_from_the_keyboard(
     page: Page, web: WebServer, worker: Worker
 ) -> None:
     page.goto(web.url)
+    page.get_by_text("How long it takes").press("Enter")
+    page.get_by_label("Steps").fill("1000")
     page.get_by_label("How many").press("Enter")
     expect(tasks_of(page)).to_have_count(1)
 
@@ -262,7 +273,7 @@ def test_the_whole_can_be_used_from_the_keyboard(
 def test_without_javascript_a_started_task_is_followed_on_a_page_that_refreshes_itself(
     browser: Browser, web: WebServer, worker: Worker
 ) -> None:
-    context = browser.new_context(java_script_enabled=False)
+    context = new_context(browser, java_script_enabled=False)
     try:
         page = context.new_page()
         page.goto(web.url)
@@ -287,10 +298,12 @@ def test_without_javascript_a_started_task_is_followed_on_a_page_that_refreshes_
 def test_without_javascript_a_task_is_found_again_and_cancelled(
     browser: Browser, web: WebServer, worker: Worker
 ) -> None:
-    context = browser.new_context(java_script_enabled=False)
+    context = new_context(browser, java_script_enabled=False)
     try:
         page = context.new_page()
         page.goto(web.url)
+        page.get_by_text("How long it takes").click()
+        page.get_by_label("Steps").fill("1000")
         page.get_by_role("button", name="Start").click()
         page.get_by_role("link", name="Start page").click()
         page.get_by_role("link", name="Those you have started").click()

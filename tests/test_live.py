@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 from playwright.sync_api import Page, Request, expect
 
-from tests.processes import RedisServer, WebServer, Worker
+from tests.processes import PATIENCE, RedisServer, WebServer, Worker, wait_until
 from tests.test_browser import in_state, start, tasks_of
 
 
@@ -20,13 +21,24 @@ def own_web(redis_server: RedisServer, folder: Path) -> Iterator[WebServer]:
 @pytest.fixture
 def asked(page: Page) -> list[Request]:
     """The requests for the state of bars."""
-    requests: list[Request] = []
-    page.on("request", lambda request: "/status?" in request.url and requests.append(request))
-    return requests
+    asked: list[Request] = []
+    page.on("request", lambda request: "/status?" in request.url and asked.append(request))
+    return asked
 
 
-def streams(requests: list[Request]) -> int:
-    return sum(request.resource_type == "eventsource" for request in requests)
+def streams(asked: list[Request]) -> int:
+    return sum(request.resource_type == "eventsource" for request in asked)
+
+
+def is_poll(request: Request) -> bool:
+    return request.resource_type == "fetch" and "/status?" in request.url
+
+
+def is_quiet(page: Page, asked: list[Request]) -> bool:
+    """Whether nothing is asked for longer than the pause between two polls."""
+    asked.clear()
+    page.wait_for_timeout(2500)
+    return not asked
 
 
 def test_live_one_stream_tells_of_all_bars_and_the_choice_is_kept(
@@ -35,21 +47,26 @@ def test_live_one_stream_tells_of_all_bars_and_the_choice_is_kept(
     # Given a page that is live, and two tasks
     page.goto(web.url)
     page.get_by_label("Live").check()
-    start(page, steps=25, delay=0.2, count=2)
+    start(page, steps=1000, delay=0.05, count=2)
 
-    # Then their bars move between two polls, and nothing is polled
+    # Then their bars move, and nothing is polled
     expect(in_state(page, "Running")).to_have_count(2)
-    page.wait_for_timeout(500)
-    asked.clear()
-    texts = set()
-    for _ in range(12):
+    wait_until(lambda: is_quiet(page, asked))
+    texts: set[str | None] = set()
+
+    def move() -> bool:
         texts.add(tasks_of(page).first.locator(".longtask-percent").text_content())
         page.wait_for_timeout(100)
-    assert len(texts) >= 4
+        return len(texts) >= 4
+
+    wait_until(move)
     assert asked == []
 
     # And their ends are told, after which nothing is asked any more
-    expect(in_state(page, "Done")).to_have_count(2, timeout=20_000)
+    for task in tasks_of(page).all():
+        address = f"{web.url}/status/{task.get_attribute('data-task-id')}"
+        requests.delete(address, timeout=PATIENCE).raise_for_status()
+    expect(in_state(page, "Cancelled")).to_have_count(2)
     page.wait_for_timeout(2500)
     assert asked == []
 
@@ -70,21 +87,20 @@ def test_live_the_page_polls_where_the_stream_fails_and_is_live_again_afterwards
     )
     page.goto(own_web.url)
     page.get_by_label("Live").check()
-    start(page, steps=60, delay=0.2)
+    start(page, steps=1000, delay=0.2)
 
     # Then the bar moves all the same
     expect(in_state(page, "Running")).to_have_count(1)
-    page.wait_for_timeout(4500)
-    assert any(request.resource_type == "fetch" for request in asked)
+    with page.expect_request(is_poll):
+        pass
 
     # When streams come through again
     page.unroute("**/status?*")
     with page.expect_request(lambda request: request.resource_type == "eventsource"):
         pass
-    page.wait_for_timeout(500)
-    asked.clear()
-    page.wait_for_timeout(2500)
-    assert asked == []
+    wait_until(lambda: is_quiet(page, asked))
+    page.get_by_role("button", name="Cancel").click()
+    expect(in_state(page, "Cancelled")).to_have_count(1)
 
 
 def test_not_live_the_page_polls(
@@ -92,10 +108,12 @@ def test_not_live_the_page_polls(
 ) -> None:
     page.goto(web.url)
     expect(page.get_by_label("Live")).not_to_be_checked()
-    start(page, steps=30, delay=0.1)
+    start(page, steps=1000, delay=0.2)
     expect(in_state(page, "Running")).to_have_count(1)
 
-    page.wait_for_timeout(2500)
+    asked.clear()
+    wait_until(lambda: page.wait_for_timeout(100) or len(asked) >= 2)
 
-    assert asked
     assert streams(asked) == 0
+    page.get_by_role("button", name="Cancel").click()
+    expect(in_state(page, "Cancelled")).to_have_count(1)
