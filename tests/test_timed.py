@@ -8,14 +8,19 @@ from typing import Any
 import pytest
 import requests
 
-from tests.processes import WebServer, wait_until
+from tests.processes import PATIENCE, WebServer, wait_until
 
 pytestmark = pytest.mark.usefixtures("app", "worker")
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
 def test_the_contract_word_for_word(web: WebServer, slash: str) -> None:
-    response = requests.post(f"{web.url}/tasks", json={"type": 1}, timeout=30)
+    # One of a second may have ended before a busy machine asks
+    wait_until(lambda: is_seen_to_wait_and_to_end(web, slash))
+
+
+def is_seen_to_wait_and_to_end(web: WebServer, slash: str) -> bool:
+    response = requests.post(f"{web.url}/tasks", json={"type": 1}, timeout=PATIENCE)
     task_id = str(uuid.UUID(response.json()["task_id"]))
     assert response.status_code == 202
     assert response.headers["Content-Type"] == "application/json"
@@ -27,26 +32,31 @@ def test_the_contract_word_for_word(web: WebServer, slash: str) -> None:
     done = f'{{"task_id": "{task_id}", "task_status": "SUCCESS", "task_result": true}}'
     seen = []
     while done not in seen:
-        answer = requests.get(address, timeout=5, allow_redirects=False)
+        answer = requests.get(address, timeout=PATIENCE, allow_redirects=False)
         assert answer.status_code == 200
         assert answer.headers["Cache-Control"] == "no-store"
         assert answer.text in (pending, done)
         seen.append(answer.text)
         time.sleep(0.05)
-    assert pending in seen
+    return pending in seen
 
 
 def test_it_is_pending_while_it_runs_and_its_bar_moves(web: WebServer) -> None:
-    task_id = requests.post(f"{web.url}/tasks", json={"type": 3}, timeout=30).json()["task_id"]
+    def ask(path: str) -> Any:
+        return requests.get(f"{web.url}{path}", timeout=PATIENCE).json()
 
-    def percent() -> int:
-        return int(requests.get(f"{web.url}/status/{task_id}", timeout=30).json()["percent"])
+    def seen_half_way() -> str | None:
+        started = requests.post(f"{web.url}/tasks", json={"type": 3}, timeout=PATIENCE)
+        task_id = str(started.json()["task_id"])
+        wait_until(lambda: ask(f"/status/{task_id}")["percent"] > 10)
+        told = ask(f"/tasks/{task_id}")
+        # One of three seconds may have ended before a busy machine asks
+        cancelled = requests.delete(f"{web.url}/status/{task_id}", timeout=PATIENCE)
+        assert told["task_status"] == "PENDING" or not cancelled.ok
+        return task_id if cancelled.ok else None
 
-    wait_until(lambda: percent() > 10)
-    assert requests.get(f"{web.url}/tasks/{task_id}", timeout=30).json()["task_status"] == "PENDING"
-
-    requests.delete(f"{web.url}/status/{task_id}", timeout=30)
-    assert requests.get(f"{web.url}/tasks/{task_id}", timeout=30).json() == {
+    task_id = wait_until(seen_half_way)
+    assert requests.get(f"{web.url}/tasks/{task_id}", timeout=PATIENCE).json() == {
         "task_id": task_id,
         "task_status": "REVOKED",
         "task_result": None,

@@ -7,7 +7,7 @@ import pytest
 import requests
 
 from tests import tasks
-from tests.processes import PATIENCE, WebServer
+from tests.processes import PATIENCE, WebServer, wait_until
 
 pytestmark = pytest.mark.usefixtures("app", "worker")
 
@@ -17,7 +17,7 @@ def follow(address: str) -> list[dict[str, Any]]:
     seen = []
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
-        data = requests.get(address, timeout=30).json()
+        data = requests.get(address, timeout=PATIENCE).json()
         seen.append(data)
         percent = int(data["current"] * 100 / data["total"])
         assert 0 <= percent <= 100
@@ -31,16 +31,22 @@ def follow(address: str) -> list[dict[str, Any]]:
 def test_the_tutorials_client_starts_a_task_follows_its_location_and_reads_the_result(
     web: WebServer,
 ) -> None:
-    response = requests.post(f"{web.url}/longtask", data={"steps": 5, "delay": 0.15}, timeout=30)
-    assert response.status_code == 202
+    form = {"steps": 5, "delay": 0.15}
 
-    seen = follow(response.headers["Location"])
+    def moves() -> bool:
+        response = requests.post(f"{web.url}/longtask", data=form, timeout=PATIENCE)
+        assert response.status_code == 202
 
-    assert len({data["current"] for data in seen}) >= 3
-    assert seen[-1]["state"] == "SUCCESS"
-    assert seen[-1]["result"] == 42
-    assert seen[-1]["status"] == "Task completed!"
-    assert seen[-1]["current"] == seen[-1]["total"] == 5
+        seen = follow(response.headers["Location"])
+
+        assert seen[-1]["state"] == "SUCCESS"
+        assert seen[-1]["result"] == 42
+        assert seen[-1]["status"] == "Task completed!"
+        assert seen[-1]["current"] == seen[-1]["total"] == 5
+        return len({data["current"] for data in seen}) >= 3
+
+    # Whoever asks too seldom sees nothing of it, as a busy machine may
+    wait_until(moves)
 
 
 def test_the_tutorials_client_is_told_of_a_failure_by_the_errors_text(web: WebServer) -> None:
@@ -52,18 +58,20 @@ def test_the_tutorials_client_is_told_of_a_failure_by_the_errors_text(web: WebSe
 
 
 def test_the_tutorials_client_comes_to_an_end_when_a_task_is_cancelled(web: WebServer) -> None:
-    location = requests.post(f"{web.url}/longtask", timeout=30).headers["Location"]
+    form = {"steps": 1000}
+    started = requests.post(f"{web.url}/longtask", data=form, timeout=PATIENCE)
+    location = started.headers["Location"]
 
-    requests.delete(location, timeout=30).raise_for_status()
+    requests.delete(location, timeout=PATIENCE).raise_for_status()
 
     assert follow(location)[-1]["state"] == "REVOKED"
 
 
 def test_a_cancelled_task_says_so_before_its_next_report(web: WebServer) -> None:
     location = requests.post(
-        f"{web.url}/longtask", data={"steps": 1000, "delay": 1}, timeout=5
+        f"{web.url}/longtask", data={"steps": 1000, "delay": 1}, timeout=PATIENCE
     ).headers["Location"]
 
-    requests.delete(location, timeout=30).raise_for_status()
+    requests.delete(location, timeout=PATIENCE).raise_for_status()
 
-    assert requests.get(location, timeout=30).json()["state"] == "REVOKED"
+    assert requests.get(location, timeout=PATIENCE).json()["state"] == "REVOKED"
