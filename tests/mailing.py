@@ -17,14 +17,16 @@ import requests
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from tests.processes import RedisServer, WebServer, Worker, free_port, wait_until
+from tests.processes import PATIENCE, RedisServer, WebServer, Worker, free_port, wait_until
 
 #: What a site is told, beside where its mail server is.
 SETTINGS = {
     "MAIL_DEFAULT_SENDER": "longtask@example.org",
-    "MAIL_TIMEOUT": "1",
+    # A mail server that has only just been too busy to answer would get the same mail twice.
+    "MAIL_TIMEOUT": "60",
     "MAIL_RETRIES": "3",
-    "MAIL_RETRY_SECONDS": "2",
+    # Long enough for what is told meanwhile to be seen.
+    "MAIL_RETRY_SECONDS": "4",
     "MAIL_LIMIT": "10000 per minute",
 }
 
@@ -105,12 +107,12 @@ class Site:
             self.worker.stop()
 
     def post(self, path: str, **fields: Any) -> requests.Response:
-        return requests.post(f"{self.url}{path}", data=fields, timeout=10)
+        return requests.post(f"{self.url}{path}", data=fields, timeout=PATIENCE)
 
     def status(self, response: requests.Response) -> dict[str, Any]:
         """The task that this answer was about, as it is now."""
         assert response.status_code == 202, response.text
-        answer = requests.get(response.headers["Location"], timeout=10)
+        answer = requests.get(response.headers["Location"], timeout=PATIENCE)
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
