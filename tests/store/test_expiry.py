@@ -112,7 +112,8 @@ def test_the_time_to_live_begins_at_the_end(
     assert store.keys.record("a") in there
     assert store.keys.claim("key") in there
     for key in there:
-        assert EXPIRES - 2 <= redis.ttl(key) <= EXPIRES
+        # Nearly all of it is left, on a busy machine too
+        assert EXPIRES / 2 < redis.ttl(key) <= EXPIRES
 
 
 @pytest.mark.parametrize("end", ENDS)
