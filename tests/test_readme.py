@@ -111,7 +111,7 @@ def test_run_sh_brings_everything_up_from_a_fresh_clone_and_ctrl_c_takes_it_down
         os.kill(everything.pid, signal.SIGINT)
         wait_until(lambda: not everything.runs)
         everything.stop()
-    assert not processes_in(clone)
+    wait_until(lambda: not processes_in(clone), describe=lambda: processes_in(clone))
 
 
 def comes_up_and_is_of_use(everything: Process, clone: Path, settings: dict[str, str]) -> None:

@@ -18,7 +18,7 @@ import requests
 from scripts.run import child as of_child
 from scripts.run.child import Child
 from scripts.run.lines import Level, Lines
-from tests.processes import ROOT, Process, RedisServer, environment, free_port, wait_until
+from tests.processes import PATIENCE, ROOT, Process, RedisServer, environment, free_port, wait_until
 
 pytestmark = pytest.mark.long
 
@@ -58,7 +58,7 @@ class RunSh(Process):
         return self.log.read_text()
 
     def says(self, text: str) -> None:
-        wait_until(lambda: text in self.printed or not self.runs, 40, lambda: self.printed)
+        wait_until(lambda: text in self.printed or not self.runs, describe=lambda: self.printed)
         assert text in self.printed
 
     def is_ready(self) -> None:
@@ -83,12 +83,12 @@ class RunSh(Process):
         guards = [int(pid) for pid, args in listed if "scripts.run.guard" in args]
         return next((pid for pid in guards if pid in started), None)
 
-    def ends(self, timeout: float = 40) -> int:
+    def ends(self, timeout: float = PATIENCE) -> int:
         assert self._process is not None
         return self._process.wait(timeout)
 
     def start_task(self, **fields: Any) -> str:
-        answer = requests.post(f"{self.url}/longtask", data=fields, timeout=10)
+        answer = requests.post(f"{self.url}/longtask", data=fields, timeout=PATIENCE)
         assert answer.status_code == 202, answer.text
         return str(answer.headers["Location"])
 
@@ -107,7 +107,7 @@ def left_of(sessions: list[int]) -> list[str]:
 def status(task: str) -> dict[str, Any]:
     """What a client is told, and nothing where the server is away."""
     try:
-        answer = requests.get(task, timeout=30)
+        answer = requests.get(task, timeout=PATIENCE)
     except requests.RequestException:
         return {}
     return dict(answer.json()) if answer.status_code == 200 else {}
@@ -156,7 +156,7 @@ def test_what_it_has_started_ends_with_it_and_running_tasks_go_on_with_the_next(
     # Given a task that runs, and messages of dead workers that would come back after an hour only
     run = run_sh(*FEW, LONGTASK_LEASE_SECONDS="3600")
     run.is_ready()
-    task = run.start_task(steps=3, delay=2)
+    task = run.start_task(steps=5, delay=2)
     wait_until(lambda: status(task).get("state") == "PROGRESS")
     sessions = run.everything()
     assert len(left_of(sessions)) > len(FEW) + 1
@@ -182,7 +182,7 @@ def test_a_group_whose_head_was_killed_too_ends(run_sh: Callable[..., RunSh], pa
 
     os.kill(run.pid, signal.SIGSTOP)  # so that it cannot mend what is next
     os.kill(head, signal.SIGKILL)
-    assert left_of([head]) == ["sleep 1000"]
+    wait_until(lambda: left_of([head]) == ["sleep 1000"])
     os.kill(run.pid, signal.SIGKILL)
 
     wait_until(lambda: not left_of(sessions), describe=lambda: left_of(sessions))
@@ -237,6 +237,7 @@ def test_a_second_one_in_the_same_folder_is_refused_whatever_its_ports(
 ) -> None:
     run = run_sh("redis")
     pid = run.pid_of("redis")
+    run.says("\n")
     first = run.printed
 
     run.log.rename(run.log.with_name("first.log"))
@@ -267,14 +268,14 @@ def test_a_worker_that_is_killed_is_started_again_and_its_task_goes_on_until_it_
 ) -> None:
     run = run_sh(*FEW, LONGTASK_LEASE_SECONDS="3")
     run.is_ready()
-    task = run.start_task(steps=4, delay=1)
+    task = run.start_task(steps=7, delay=1)
     wait_until(lambda: status(task).get("current", 0) > 0)
     first = run.pid_of("worker")
 
     os.kill(first, signal.SIGKILL)
 
     run.says("worker was killed by SIGKILL: started again in 1 s\n")
-    wait_until(lambda: status(task).get("state") == "SUCCESS", 40, lambda: status(task))
+    wait_until(lambda: status(task).get("state") == "SUCCESS", describe=lambda: status(task))
     assert status(task)["attempt"] == 2
     assert run.pid_of("worker") != first
 
@@ -318,7 +319,7 @@ def test_redis_is_started_again_while_the_others_go_on(run_sh: Callable[..., Run
     os.kill(run.pid_of("redis"), signal.SIGKILL)
 
     run.says("redis was killed by SIGKILL: started again in 1 s\n")
-    wait_until(lambda: status(task).get("state") == "SUCCESS", 40, lambda: status(task))
+    wait_until(lambda: status(task).get("state") == "SUCCESS", describe=lambda: status(task))
     assert [run.pid_of("web"), run.pid_of("worker")] == others
 
 
@@ -344,7 +345,7 @@ def test_it_stops_in_a_pause_too(run_sh: Callable[..., RunSh], signum: signal.Si
 
     os.kill(run.pid, signum)
 
-    assert run.ends(timeout=6) == 128 + signum
+    assert run.ends() == 128 + signum
     assert not left_of(sessions)
     assert list(run.run_folder.glob("*.pid")) == []
 
@@ -360,7 +361,7 @@ def test_it_stops_while_redis_is_away(run_sh: Callable[..., RunSh]) -> None:
 
     os.kill(run.pid, signal.SIGINT)
 
-    assert run.ends(timeout=15) == 130
+    assert run.ends() == 130
     assert not left_of(sessions)
 
 
@@ -399,7 +400,7 @@ def test_what_it_prints_until_it_is_ready_fits_on_a_screen(
     assert ready == f"Longtask is ready: {run.url}"
     assert len(hint) < 80
     # And the rest is where it says, for nobody else to read
-    assert "[tasks]" in (place / "instance/run/worker.log").read_text()
+    wait_until(lambda: "[tasks]" in (place / "instance/run/worker.log").read_text())
     modes = {stat.S_IMODE(file.stat().st_mode) for file in run.run_folder.glob("*.log")}
     assert modes == {0o600}
     assert stat.S_IMODE(run.run_folder.stat().st_mode) == 0o700
@@ -422,9 +423,12 @@ def test_v_shows_all_of_it(run_sh: Callable[..., RunSh]) -> None:
     run = run_sh("-v", *FEW)
     run.is_ready()
 
-    assert re.search(r"^worker \| .*\[tasks\]", run.printed, re.MULTILINE)
-    assert re.search(r"^web    \| .*Listening at", run.printed, re.MULTILINE)
-    assert re.search(r"^redis  \| .*Ready to accept connections", run.printed, re.MULTILINE)
+    for words in (
+        r"^worker \| .*\[tasks\]",
+        r"^web    \| .*Listening at",
+        r"^redis  \| .*Ready to accept connections",
+    ):
+        wait_until(lambda words=words: re.search(words, run.printed, re.MULTILINE))
 
 
 def test_what_installs_redis_is_heard_and_warnings_are_once_all_is_ready(
