@@ -38,8 +38,11 @@ class System:
         self.broker_url = broker.url() if broker else self.redis_server.url()
         if isinstance(broker, RabbitServer):
             self.empty_queue()
+        self.releases = folder / f"{name}-releases"
+        self.releases.mkdir(exist_ok=True)
         self.settings = {
             "CELERY_BROKER_URL": self.broker_url,
+            "RELEASES": str(self.releases),
             "LONGTASK_LEASE_SECONDS": str(LEASE),
             "LONGTASK_CANCEL_GRACE_SECONDS": "1",
             **settings,
@@ -101,6 +104,11 @@ class System:
     def runs(self, task_id: str) -> int:
         """How often a worker has begun to run a task."""
         return int(self.redis.llen(f"runs:{task_id}"))  # type: ignore[arg-type]
+
+    def release(self, *task_ids: str, run: int | None = None) -> None:
+        """Let tasks go on that wait for it, or one run of each."""
+        for task_id in task_ids:
+            (self.releases / (task_id if run is None else f"{task_id}-{run}")).touch()
 
     def worker(self, name: str, *options: str, **settings: str) -> Worker:
         worker = Worker(

@@ -4,13 +4,33 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 from celery import Task, shared_task
 from celery.signals import task_prerun
 
+#: Seconds after which a task goes on that nobody has released, for its test has failed.
+FORGOTTEN = 300.0
 
-def note(task: Task) -> None:
-    task.backend.client.rpush(f"runs:{task.request.id}", os.getpid())
+
+def note(task: Task) -> int:
+    """The number of this run."""
+    return task.backend.client.rpush(f"runs:{task.request.id}", os.getpid())
+
+
+def until_released(task: Task, run: int) -> Iterator[int]:
+    """Count five times a second until the test has released the task, or this run of it.
+
+    By files, which are there while Redis is not.
+    """
+    folder = Path(os.environ["RELEASES"])
+    files = [folder / task.request.id, folder / f"{task.request.id}-{run}"]
+    for step in range(round(FORGOTTEN * 5)):
+        if any(file.exists() for file in files):
+            return
+        yield step
+        time.sleep(0.2)
 
 
 @shared_task(bind=True)
@@ -37,10 +57,29 @@ def silent(self, seconds):
 
 
 @shared_task(bind=True)
+def working_until_released(self):
+    """Report five times a second until the test says that it is enough."""
+    for step in until_released(self, note(self)):
+        meta = {"current": step, "total": 1000, "status": f"Step {step}"}
+        self.update_state(state="PROGRESS", meta=meta)
+    return "done"
+
+
+@shared_task(bind=True)
+def silent_until_released(self):
+    """Report nothing until then."""
+    run = note(self)
+    for _ in until_released(self, run):
+        pass
+    self.backend.client.rpush(f"released:{self.request.id}", run)
+    return "done"
+
+
+@shared_task(bind=True)
 def slow_to_begin(self):
-    """Take longer to begin than a worker's watch looks away."""
-    note(self)
-    time.sleep(3)
+    """Take longer to begin than a worker's watch looks away, and go on until released."""
+    for _ in until_released(self, note(self)):
+        pass
     return "done"
 
 

@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from tests.faults.system import System
-from tests.processes import RabbitServer, RedisServer, wait_until
+from tests.processes import PATIENCE, RabbitServer, RedisServer, wait_until
 
 
 @pytest.fixture(scope="module", params=["redis", "rabbitmq"])
@@ -33,7 +33,7 @@ def test_while_the_broker_is_away_starts_are_refused_at_once_and_tasks_go_on(
 ) -> None:
     # Given a worker that runs a task, and a web server that has started tasks before
     system.worker("worker")
-    task_id = system.start("working", 6)
+    task_id = system.start("working_until_released")
     system.wait([task_id], state="PROGRESS")
     url = system.web.url
 
@@ -41,8 +41,8 @@ def test_while_the_broker_is_away_starts_are_refused_at_once_and_tasks_go_on(
     broker.pause() if how == "is frozen" else broker.stop()
     try:
         asked = [
-            lambda: requests.post(f"{url}/start/quick", json={}, timeout=10),
-            lambda: requests.get(f"{url}/health", timeout=10),
+            lambda: requests.post(f"{url}/start/quick", json={}, timeout=PATIENCE),
+            lambda: requests.get(f"{url}/health", timeout=PATIENCE),
         ] * 10
         with ThreadPoolExecutor(len(asked)) as threads:
             answers = list(threads.map(lambda ask: ask(), asked))
@@ -60,8 +60,11 @@ def test_while_the_broker_is_away_starts_are_refused_at_once_and_tasks_go_on(
 
     # And when it is back, so are starts, and the worker comes back by itself
     since = time.monotonic()
-    wait_until(lambda: requests.post(f"{url}/start/quick", json={}, timeout=10).status_code == 202)
+    wait_until(
+        lambda: requests.post(f"{url}/start/quick", json={}, timeout=PATIENCE).status_code == 202
+    )
     took["accepted again"] = time.monotonic() - since
+    system.release(task_id)
     system.wait([system.start("quick")], state="SUCCESS")
     took["worked again"] = time.monotonic() - since
     system.wait([task_id], state="SUCCESS")
@@ -80,6 +83,7 @@ def test_the_next_step_of_a_chain_waits_for_a_broker_that_is_away(
     # When the broker says nothing at the moment at which the second is to be sent
     broker.pause()
     try:
+        system.release(*chain)
         wait_until(lambda: "cannot be sent, and is tried again" in worker.log.read_text())
     finally:
         broker.resume()

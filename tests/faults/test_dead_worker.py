@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from tests.faults.system import LEASE, System
-from tests.processes import ROOT, Process, Wire, wait_until
+from tests.processes import PATIENCE, ROOT, Process, Wire, wait_until
 
 AGAIN = "(its worker was lost, started again)"
 
@@ -52,7 +52,7 @@ def test_when_a_worker_is_killed_another_has_all_its_tasks(
         assert (task["state"], task["status"][-len(AGAIN) :]) == ("PROGRESS", AGAIN)
     system.wait(prefetched, state="SUCCESS", attempt=1)
     system.wait([scheduled], state="SUCCESS", attempt=1)
-    assert [system.runs(task_id) for task_id in running] == [2, 2]
+    wait_until(lambda: [system.runs(task_id) for task_id in running] == [2, 2])
 
     # And when that one dies too, and nobody is left, the bars say so as well
     system.workers["heir"].stop()
@@ -66,8 +66,9 @@ def test_a_task_whose_process_is_killed_is_started_again_at_once_and_not_for_eve
     system: System, took: dict[str, float]
 ) -> None:
     system.worker("worker", "-c", "3")
-    task_id = start_after(system, "working", 3)
-    other = start_after(system, "working", 4)
+    task_id = start_after(system, "working_until_released")
+    other = start_after(system, "working_until_released")
+    wait_until(lambda: system.runs(task_id))
 
     # When only the process is killed that runs the task
     os.kill(int(system.redis.lindex(f"runs:{task_id}", 0)), signal.SIGKILL)
@@ -83,6 +84,7 @@ def test_a_task_whose_process_is_killed_is_started_again_at_once_and_not_for_eve
     # Then that one ends, and says why, and the others end well
     assert "lost 3 times" in system.status(poison)["status"]
     assert system.runs(poison) == 3
+    system.release(task_id, other)
     system.wait([task_id, other], state="SUCCESS")
     assert [system.runs(task_id), system.runs(other)] == [2, 1]
 
@@ -152,9 +154,10 @@ def test_a_worker_that_was_frozen_gives_up_what_another_has_taken_over(
 ) -> None:
     # Given a worker that runs two tasks, one of which reports, and has taken others in advance and for later
     system.worker("frozen", "-c", "2", "--prefetch-multiplier", "2")
-    task_id, silent = system.start("working", 6), system.start("silent", 60)
+    task_id, silent = system.start("working_until_released"), system.start("silent", 60)
     system.wait([task_id, silent], state="PROGRESS", attempt=1)
-    held = [system.start("working", 5), system.start("working", 5, countdown=1)]
+    until = "working_until_released"
+    held = [system.start(until), system.start(until, countdown=1)]
     system.worker("heir", "-c", "5")
 
     # When it stands still for longer than the lease, with one more task in its socket perhaps
@@ -168,7 +171,12 @@ def test_a_worker_that_was_frozen_gives_up_what_another_has_taken_over(
     log = system.workers["frozen"].log
     wait_until(lambda: f"Ending tests.faults.tasks.silent[{silent}]" in log.read_text())
     took["copy stopped"] = time.monotonic() - took_over
-    seen = []
+    seen = [system.status(task_id)]
+    wait_until(
+        lambda: seen.append(system.status(task_id)) or seen[-1]["current"] > seen[0]["current"]
+    )
+    system.release(task_id, run=2)  # the first is not let go on
+    system.release(*held)
     wait_until(lambda: seen.append(system.status(task_id)) or seen[-1]["finished"])
     assert [task["current"] for task in seen] == sorted(task["current"] for task in seen)
     assert (seen[-1]["state"], seen[-1]["attempt"], system.runs(task_id)) == ("SUCCESS", 2, 2)
@@ -188,6 +196,7 @@ def test_a_worker_that_has_not_yet_said_that_it_has_taken_a_task_over_keeps_it(
 
     # Then it is not ended as one that the dead worker runs
     taken_up_again(system, [task_id])
+    system.release(task_id)
     system.wait([task_id], state="SUCCESS")
     assert system.runs(task_id) == 2
 
@@ -227,7 +236,7 @@ def test_a_worker_that_was_cut_off_from_its_broker_gives_up_what_another_has_tak
         settings["CELERY_RESULT_BACKEND"] = settings["CELERY_BROKER_URL"]
         settings["REDIS_URL"] = settings["CELERY_BROKER_URL"]
     cut_off = system.worker("cut-off", "-c", "1", **settings)
-    task_id = start_after(system, "working", 8)
+    task_id = start_after(system, "working_until_released")
     system.worker("heir")
 
     # When the wire is cut for longer than the lease
@@ -236,6 +245,7 @@ def test_a_worker_that_was_cut_off_from_its_broker_gives_up_what_another_has_tak
     wire.mend()
 
     # Then it stops its copy, and the other's goes on to the end
+    system.release(task_id, run=2)  # the first is not let go on
     seen = []
     wait_until(lambda: seen.append(system.status(task_id)) or seen[-1]["finished"])
     assert [task["current"] for task in seen] == sorted(task["current"] for task in seen)
@@ -251,7 +261,7 @@ def test_a_worker_that_is_stopped_hands_its_tasks_back_at_once(
     system: System, took: dict[str, float]
 ) -> None:
     stopped = system.worker("stopped")
-    running = [system.start("working", 10), system.start("silent", 10)]
+    running = [system.start(f"{how}_until_released") for how in ("working", "silent")]
     system.wait(running, state="PROGRESS")
     prefetched = [system.start("quick") for _ in range(2)]
     system.worker("heir", "-c", "4")
@@ -262,6 +272,7 @@ def test_a_worker_that_is_stopped_hands_its_tasks_back_at_once(
     took["stopped"] = taken_up_again(system, running)
     assert all("lost" not in task["status"] for task in system.statuses(running))
     wait_until(lambda: not stopped.runs)
+    system.release(*running)
     system.wait(running + prefetched, state="SUCCESS")
     assert [system.runs(task_id) for task_id in running] == [2, 2]
 
@@ -270,7 +281,7 @@ def test_a_chord_is_told_of_a_task_whose_process_died_at_the_end(on_redis: Syste
     on_redis.worker("worker")
     try:
         url = f"{on_redis.web.url}/start-chord/quick/whose_process_dies_before_it_counts"
-        first, second, body = requests.post(url, timeout=30).json()
+        first, second, body = requests.post(url, timeout=PATIENCE).json()
 
         on_redis.wait([first, second, body], state="SUCCESS")
         assert (on_redis.runs(second), on_redis.runs(body)) == (1, 1)
@@ -281,7 +292,7 @@ def test_a_chord_is_told_of_a_task_whose_process_died_at_the_end(on_redis: Syste
 def test_a_chord_is_told_of_a_task_whose_worker_died_at_the_end(system: System) -> None:
     system.worker("doomed", "-c", "1")
     url = f"{system.web.url}/start-chord/quick/dying_before_it_counts"
-    first, second, body = requests.post(url, timeout=30).json()
+    first, second, body = requests.post(url, timeout=PATIENCE).json()
     wait_until(lambda: not system.workers["doomed"].runs)
 
     system.worker("heir")
@@ -301,7 +312,7 @@ def test_ctrl_c_of_run_sh_loses_nothing(
     terminal = Process(f"{system.name}-run", command, folder, system.web.environment, cwd=copy)
     try:
         answer = requests.post(
-            f"{system.web.url}/longtask", json={"steps": 50, "delay": 0.2}, timeout=5
+            f"{system.web.url}/longtask", json={"steps": 1000, "delay": 0.2}, timeout=PATIENCE
         )
         task_id = answer.json()["task_id"]
         system.wait([task_id], state="PROGRESS")

@@ -12,7 +12,7 @@ import requests
 from redis import Redis
 
 from tests.faults.system import System
-from tests.processes import ROOT, Process, RedisServer, WebServer, environment, wait_until
+from tests.processes import PATIENCE, ROOT, Process, RedisServer, WebServer, environment, wait_until
 
 NOBODY = "Waiting: no worker is running"
 
@@ -34,8 +34,11 @@ def system(guests: System) -> Iterator[System]:
 
 
 def celery(system: System, *arguments: str) -> str:
-    """A command of Celery's."""
-    command = [sys.executable, "-m", "celery", "-A", "tests.faults.site:celery", *arguments]
+    """A command of Celery's to the worker, whose answer it waits for."""
+    program = [sys.executable, "-m", "celery", "-A", "tests.faults.site:celery"]
+    kind, *rest = arguments
+    # With the name it ends as soon as that one has answered; without, after a second, answered or not.
+    command = [*program, kind, "-d", "guests-worker@tests", "-t", f"{PATIENCE:g}", *rest]
     run = subprocess.run(
         command,
         cwd=ROOT,
@@ -43,7 +46,7 @@ def celery(system: System, *arguments: str) -> str:
         capture_output=True,
         check=True,
         text=True,
-        timeout=30,
+        timeout=2 * PATIENCE,
     )
     return run.stdout
 
@@ -54,16 +57,15 @@ def test_a_worker_that_serves_another_queue_on_request_is_known_to_serve_it(
     # Given a worker that is busy, and was asked to serve another queue
     system.worker("worker", "-c", "1", "-Q", "celery")
     celery(system, "control", "add_consumer", "other")
-    busy = system.start("silent", 2)
+    busy = system.start("silent_until_released")
     system.wait([busy], state="PROGRESS")
 
     # Then a task of that queue is not told that nobody is there for it, and is run
     task_id = system.start("quick", queue="other")
-    seen: set[str] = set()
-    wait_until(
-        lambda: seen.add(system.status(task_id)["status"]) or system.status(busy)["finished"]
-    )
+    seen: list[str] = []
+    wait_until(lambda: seen.append(system.status(task_id)["status"]) or len(seen) == 50)
     assert NOBODY not in seen
+    system.release(busy)
     system.wait([task_id], state="SUCCESS")
 
     # And when it was asked to leave it, one is told that
@@ -94,7 +96,7 @@ def test_a_worker_that_takes_anothers_place_is_another_whatever_it_is_called(
     # Given a worker that dies while it runs a task
     worker = system.worker("worker", "-c", "1")
     (first,) = system.redis.hkeys("longtask:worker-info")
-    task_id = system.start("working", 3)
+    task_id = system.start("working_until_released")
     system.wait([task_id], state="PROGRESS")
 
     # When one with the same name takes its place
@@ -118,14 +120,14 @@ def test_a_task_whose_result_is_ignored_is_accepted_and_told_as_any_other(system
     key = {"Idempotency-Key": "4711"}
 
     # When it is started twice with the same key, it is one task
-    answers = [requests.post(url, json={}, headers=key, timeout=30) for _ in range(2)]
+    answers = [requests.post(url, json={}, headers=key, timeout=PATIENCE) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [202, 202]
     task_id, again = (answer.json()["task_id"] for answer in answers)
     assert task_id == again
 
     # And each of them takes a place in the queue
     others = [system.start("with_its_result_ignored") for _ in range(BOUND - 1)]
-    refused = requests.post(url, json={}, timeout=30)
+    refused = requests.post(url, json={}, timeout=PATIENCE)
     assert (refused.status_code, "wait already" in refused.text) == (503, True)
     system.wait([others[-1]], status=NOBODY)
 
@@ -133,7 +135,7 @@ def test_a_task_whose_result_is_ignored_is_accepted_and_told_as_any_other(system
     system.worker("worker", "-c", "1")
     system.wait([task_id, *others], state="SUCCESS", result=None, percent=100, attempt=1)
     assert system.runs(task_id) == 1
-    again = requests.post(url, json={}, headers=key, timeout=30).json()
+    again = requests.post(url, json={}, headers=key, timeout=PATIENCE).json()
     assert (again["task_id"], again["state"]) == (task_id, "SUCCESS")
 
 
@@ -143,10 +145,10 @@ def test_to_ask_for_the_health_opens_no_connection(system: System) -> None:
 
     with requests.Session() as session:
         for _ in range(3):
-            assert session.get(f"{system.web.url}/health", timeout=30).ok
+            assert session.get(f"{system.web.url}/health", timeout=PATIENCE).ok
         before = opened()
         for _ in range(20):
-            assert session.get(f"{system.web.url}/health", timeout=30).ok
+            assert session.get(f"{system.web.url}/health", timeout=PATIENCE).ok
         assert opened() == before
 
 
@@ -159,7 +161,6 @@ def test_another_celery_app_in_the_process_works_as_if_the_extension_were_not_th
         env={**os.environ, **environment(system.redis_server.url())},
         capture_output=True,
         text=True,
-        timeout=60,
         check=False,
     )
     assert run.returncode == 0, run.stderr
@@ -184,12 +185,12 @@ class Prefixed:
         self.worker.wait_for(lambda: self.get("/health")["workers"] == 1)
 
     def start(self, task: str) -> str:
-        answer = requests.post(f"{self.web.url}/start/{task}", timeout=30)
+        answer = requests.post(f"{self.web.url}/start/{task}", timeout=PATIENCE)
         assert answer.status_code == 202, answer.text
         return str(answer.json()["task_id"])
 
     def get(self, path: str) -> dict[str, object]:
-        return dict(requests.get(f"{self.web.url}{path}", timeout=30).json())
+        return dict(requests.get(f"{self.web.url}{path}", timeout=PATIENCE).json())
 
     def stop(self) -> None:
         self.web.stop()
@@ -231,11 +232,12 @@ def test_two_apps_with_prefixes_of_their_own_share_a_database_and_nothing_else(
     # Then each counts its own
     for task_id in done:
         wait_until(lambda task_id=task_id: shop.get(f"/status/{task_id}")["state"] == "SUCCESS")
-        answer = requests.get(f"{office.web.url}/status/{task_id}", timeout=30)
+        answer = requests.get(f"{office.web.url}/status/{task_id}", timeout=PATIENCE)
         assert answer.status_code == 404
-    assert shop.get("/health") == {"redis": "up", "workers": 1, "waiting": 0}
+    somebody = {"redis": "up", "workers": 1, "waiting": 0}
+    wait_until(lambda: shop.get("/health") == somebody, describe=lambda: shop.get("/health"))
     nobody = {"redis": "up", "workers": 0, "waiting": 3}
-    wait_until(lambda: office.get("/health") == nobody, 5, lambda: office.get("/health"))
+    wait_until(lambda: office.get("/health") == nobody, describe=lambda: office.get("/health"))
     assert {office.get(f"/status/{task_id}")["status"] for task_id in waiting} == {NOBODY}
 
     # And all that is in Redis is behind one of the prefixes, and what wakes workers has a bound

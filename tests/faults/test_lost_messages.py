@@ -16,7 +16,7 @@ from redis import Redis
 
 from flask_longtask.store import Queue, Store
 from tests.faults.system import System
-from tests.processes import RabbitServer, RedisServer, wait_until
+from tests.processes import PATIENCE, RabbitServer, RedisServer, wait_until
 
 NEVER_RAN = "Its message is gone: the queue was purged or lost. It never ran."
 
@@ -46,8 +46,15 @@ def purge(system: System) -> None:
         connection.channel().queue_purge("celery")
 
 
-def running(system: System, *seconds: float, task: str = "silent") -> list[str]:
-    task_ids = [system.start(task, how_long) for how_long in seconds]
+def running(system: System, *seconds: float) -> list[str]:
+    task_ids = [system.start("silent", how_long) for how_long in seconds]
+    system.wait(task_ids, state="PROGRESS", attempt=1)
+    return task_ids
+
+
+def held_up(system: System, number: int = 2, how: str = "silent") -> list[str]:
+    """Tasks that run until they are released."""
+    task_ids = [system.start(f"{how}_until_released") for _ in range(number)]
     system.wait(task_ids, state="PROGRESS", attempt=1)
     return task_ids
 
@@ -61,7 +68,7 @@ def test_that_a_queue_was_purged_is_told_and_new_tasks_run(
 def loses_its_queue(system: System, took: dict[str, float]) -> None:
     # Given a busy worker that holds a task for later, and tasks that wait
     later = system.start("quick", countdown=6)
-    busy = running(system, 5, 5)
+    busy = held_up(system)
     behind = [system.start("quick") for _ in range(3)]
     chain = system.start_chain("quick", 3)
     wait_until(lambda: system.health()["waiting"] == 4)
@@ -70,6 +77,7 @@ def loses_its_queue(system: System, took: dict[str, float]) -> None:
     purge(system)
     since = time.monotonic()
     new = system.start("quick")
+    system.release(*busy)
 
     # Then those that waited there end, and so do those that were to follow one of them
     system.wait([*behind, chain[0]], state="FAILURE", status=NEVER_RAN)
@@ -80,10 +88,11 @@ def loses_its_queue(system: System, took: dict[str, float]) -> None:
     system.wait([*busy, later, new], state="SUCCESS", attempt=1)
 
     # And later ones do not count them as ahead
-    running(system, 1, 1)
+    busy = held_up(system)
     first, second = system.start("quick"), system.start("quick")
-    assert system.status(first)["status"] == "Pending..."
-    assert system.status(second)["status"] == "Waiting: 1 task ahead"
+    system.wait([first], status="Pending...")
+    system.wait([second], status="Waiting: 1 task ahead")
+    system.release(*busy)
     system.wait([first, second], state="SUCCESS")
 
 
@@ -152,9 +161,9 @@ def goes_on(system: System, how: tuple[Callable[[Redis, str], None], ...]) -> No
     # Given tasks that run
     system.workers.pop("worker").stop()
     system.worker("worker", "-c", "8")
-    reporting = running(system, *(2.5 for _ in how), task="working")
-    silent = running(system, *(2 for _ in how))
-    system.wait(reporting, status="Step 2")
+    reporting = held_up(system, len(how), "working")
+    silent = held_up(system, len(how))
+    wait_until(lambda: all(task["current"] >= 2 for task in system.statuses(reporting)))
 
     # When what is stored of them is spoilt
     for task_ids in (reporting, silent):
@@ -172,6 +181,7 @@ def goes_on(system: System, how: tuple[Callable[[Redis, str], None], ...]) -> No
         assert before[task_id] >= 2
     for task_id in reporting:
         wait_until(lambda task_id=task_id: told(system, task_id)["current"] > before[task_id])
+    system.release(*reporting, *silent)
     system.wait(reporting, state="SUCCESS", percent=100)
     for task_id in silent:
         wait_until(lambda task_id=task_id: told(system, task_id).get("state") == "SUCCESS")
@@ -182,7 +192,7 @@ def goes_on(system: System, how: tuple[Callable[[Redis, str], None], ...]) -> No
 
 def told(system: System, task_id: str) -> dict[str, Any]:
     """What a client is told, or nothing for a 404."""
-    answer = requests.get(f"{system.web.url}/status/{task_id}", timeout=30)
+    answer = requests.get(f"{system.web.url}/status/{task_id}", timeout=PATIENCE)
     assert answer.status_code in (200, 404), answer.text
     return dict(answer.json()) if answer.ok else {}
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from tests.faults.system import System
-from tests.processes import RabbitServer, RedisServer, Worker, wait_until
+from tests.processes import PATIENCE, RabbitServer, RedisServer, Worker, wait_until
 
 #: What a stranger may push: no message at all.
 GARBAGE = [
@@ -183,7 +183,8 @@ def test_a_message_that_cannot_be_read_ends_its_task_and_nothing_else(
     system.wait(damaged.values(), state="FAILURE")
     for status in system.statuses(damaged.values()):
         assert status["status"].startswith("Its message cannot be used: "), status
-    assert rejected(system) == before + len(DAMAGES)
+    expected = before + len(DAMAGES)
+    wait_until(lambda: rejected(system) == expected, describe=lambda: rejected(system))
 
 
 def test_a_message_without_an_id_is_put_aside(system: System, worker: Worker) -> None:
@@ -202,7 +203,7 @@ def test_a_message_without_an_id_is_put_aside(system: System, worker: Worker) ->
 
     system.wait([system.start("quick")], state="SUCCESS")
     wait_until(lambda: rejected(system) == before + 5, describe=lambda: rejected(system))
-    assert "cannot be used" in worker.log.read_text()
+    wait_until(lambda: "cannot be used" in worker.log.read_text())
 
 
 def test_what_is_no_message_at_all_is_put_aside(systems: dict[str, System]) -> None:
@@ -328,7 +329,7 @@ def test_a_copy_of_a_message_does_not_end_its_task(systems: dict[str, System]) -
     system = systems["redis"]
     system.clear()
     system.worker("worker")
-    task_id = system.start("quick", countdown=5)
+    task_id = system.start("quick", countdown=10)
     (worker_id,) = (name.decode() for name in system.redis.hkeys("longtask:worker-info"))
     (held,) = wait_until(lambda: system.redis.hvals(f"longtask:held:{worker_id}"))
 
@@ -352,7 +353,7 @@ def test_a_message_of_version_1_is_run_or_ends_its_task(system: System, worker: 
 
 
 def task_or_none(system: System, task_id: str) -> Any:
-    return requests.get(f"{system.web.url}/status/{task_id}", timeout=30).ok
+    return requests.get(f"{system.web.url}/status/{task_id}", timeout=PATIENCE).ok
 
 
 def test_broadcasts_that_cannot_be_read_do_no_harm(systems: dict[str, System]) -> None:

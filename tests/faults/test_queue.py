@@ -13,7 +13,7 @@ import requests
 from playwright.sync_api import Page, expect
 
 from tests.faults.system import System
-from tests.processes import ROOT, WebServer, wait_until
+from tests.processes import PATIENCE, ROOT, WebServer, wait_until
 from tests.test_browser import start, tasks_of
 
 NOBODY = "Waiting: no worker is running"
@@ -40,7 +40,8 @@ def test_that_nobody_serves_a_queue_is_told(system: System, took: dict[str, floa
     system.worker("worker", "-c", "1", "-Q", "celery")
     running, waiting = system.start("silent", 60), system.start("quick")
     system.wait([running], state="PROGRESS")
-    assert system.status(waiting)["status"] in ("Pending...", "Waiting: 1 task ahead")
+    told = ("Pending...", "Waiting: 1 task ahead")
+    wait_until(lambda: system.status(waiting)["status"] in told)
 
     # A task of another queue is told that nobody is there for it
     elsewhere = system.start("quick", queue="other")
@@ -92,7 +93,9 @@ def test_no_more_tasks_are_accepted_than_may_wait_however_many_come_at_once(
         # When 50 starts come at the same moment, half to each
         urls = [f"{web.url}/start/quick" for web in (system.web, other)] * 25
         with ThreadPoolExecutor(50) as clients:
-            answers = list(clients.map(lambda url: requests.post(url, json={}, timeout=10), urls))
+            answers = list(
+                clients.map(lambda url: requests.post(url, json={}, timeout=PATIENCE), urls)
+            )
     finally:
         other.stop()
 
@@ -120,7 +123,9 @@ def test_no_more_tasks_are_accepted_than_may_wait_however_many_come_at_once(
 def test_a_queue_that_was_purged_has_room_again(system: System) -> None:
     for _ in range(BOUND):
         system.start("quick")
-    assert requests.post(f"{system.web.url}/start/quick", json={}, timeout=30).status_code == 503
+    assert (
+        requests.post(f"{system.web.url}/start/quick", json={}, timeout=PATIENCE).status_code == 503
+    )
 
     command = [sys.executable, "-m", "celery", "-A", "celery_worker", "purge", "-f"]
     environment = {**os.environ, **system.web.environment}
@@ -128,10 +133,10 @@ def test_a_queue_that_was_purged_has_room_again(system: System) -> None:
 
     # Not at once, as a message that is on its way is not in the queue either
     url = f"{system.web.url}/start/quick"
-    wait_until(lambda: requests.post(url, json={}, timeout=30).status_code == 202)
+    wait_until(lambda: requests.post(url, json={}, timeout=PATIENCE).status_code == 202)
     for _ in range(BOUND - 1):
         system.start("quick")
-    assert requests.post(url, json={}, timeout=30).status_code == 503
+    assert requests.post(url, json={}, timeout=PATIENCE).status_code == 503
 
 
 def test_tasks_that_were_cancelled_are_not_counted_as_ahead(system: System) -> None:
@@ -143,7 +148,7 @@ def test_tasks_that_were_cancelled_are_not_counted_as_ahead(system: System) -> N
     system.wait([third], status="Waiting: 2 tasks ahead")
 
     # When one of them is cancelled
-    requests.delete(f"{system.web.url}/status/{first}", timeout=30)
+    requests.delete(f"{system.web.url}/status/{first}", timeout=PATIENCE)
 
     # Then the others have one task less before them, and in the queue there is room for one more
     system.wait([third], status="Waiting: 1 task ahead")

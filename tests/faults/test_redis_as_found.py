@@ -9,7 +9,7 @@ from redis import Redis
 
 from flask_longtask.store.keys import KINDS, KINDS_BY_QUEUE, KINDS_BY_WORKER
 from tests.faults.system import System
-from tests.processes import wait_until
+from tests.processes import PATIENCE, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +59,9 @@ def put_another_type(redis: Redis, name: str, kind: str) -> None:
 def test_another_type_at_any_key_is_mended(system: System) -> None:
     worker = system.worker("worker")
     browser = requests.Session()
-    browser.get(system.web.url, timeout=30)
+    browser.get(system.web.url, timeout=PATIENCE)
     url = f"{system.web.url}/longtask"
-    quick = {"json": {"steps": 1, "delay": 0}, "timeout": 5}
+    quick = {"json": {"steps": 1, "delay": 0}, "timeout": PATIENCE}
     (worker_id,) = (name.decode() for name in system.redis.hkeys("longtask:worker-info"))
     kinds = {f"longtask:{name}": kind for name, kind in KINDS.items()}
     kinds |= {f"longtask:{name}:celery": kind for name, kind in KINDS_BY_QUEUE.items()}
@@ -70,10 +70,11 @@ def test_another_type_at_any_key_is_mended(system: System) -> None:
 
     for name, kind in kinds.items():
         # Given a task that runs
-        running = system.start("working", 0.6)
+        running = system.start("working_until_released")
         system.wait([running], state="PROGRESS")
 
         put_another_type(system.redis, name, kind)
+        system.release(running)  # so that its end is told while the key is not what it should be
 
         # Then every answer is a good one or 503, and tasks can be started again within seconds
         ended = []
@@ -81,9 +82,9 @@ def test_another_type_at_any_key_is_mended(system: System) -> None:
         def is_mended() -> bool:
             answers = [
                 browser.post(url, **quick),
-                browser.get(f"{system.web.url}/status/{running}", timeout=30),  # noqa: B023
-                browser.get(f"{system.web.url}/tasks", timeout=30),
-                browser.get(f"{system.web.url}/health", timeout=30),
+                browser.get(f"{system.web.url}/status/{running}", timeout=PATIENCE),  # noqa: B023
+                browser.get(f"{system.web.url}/tasks", timeout=PATIENCE),
+                browser.get(f"{system.web.url}/health", timeout=PATIENCE),
             ]
             codes = [answer.status_code for answer in answers]
             problems.extend((name, codes) for code in codes if code not in (200, 202, 503))  # noqa: B023
@@ -104,9 +105,13 @@ def test_another_type_where_a_browser_or_an_idempotency_key_has_its_place(system
     system.clear()
     system.worker("worker")
     browser = requests.Session()
-    browser.get(system.web.url, timeout=30)
+    browser.get(system.web.url, timeout=PATIENCE)
     url = f"{system.web.url}/longtask"
-    keyed = {"json": {"steps": 1, "delay": 0}, "headers": {"Idempotency-Key": "k"}, "timeout": 5}
+    keyed = {
+        "json": {"steps": 1, "delay": 0},
+        "headers": {"Idempotency-Key": "k"},
+        "timeout": PATIENCE,
+    }
     first = browser.post(url, **keyed)
     assert first.status_code == 202
     names = [
@@ -124,8 +129,8 @@ def test_another_type_where_a_browser_or_an_idempotency_key_has_its_place(system
                 system.redis.set(name, '{"tasks": 5}')
             answer = browser.post(url, **keyed)
             assert answer.status_code == 202, (name, value, answer.text)
-            assert browser.get(f"{system.web.url}/tasks", timeout=30).status_code == 200
-    listed = browser.get(f"{system.web.url}/tasks", timeout=30).json()["tasks"]
+            assert browser.get(f"{system.web.url}/tasks", timeout=PATIENCE).status_code == 200
+    listed = browser.get(f"{system.web.url}/tasks", timeout=PATIENCE).json()["tasks"]
     system.wait([task["task_id"] for task in listed], state="SUCCESS")
 
 
@@ -147,7 +152,7 @@ def test_a_number_that_is_none_is_mended(system: System, name: str, text: str) -
 
     def starts() -> bool:
         url = f"{system.web.url}/start/quick"
-        return requests.post(url, json={}, timeout=30).status_code == 202
+        return requests.post(url, json={}, timeout=PATIENCE).status_code == 202
 
     wait_until(starts)
     wait_until(lambda: system.redis.get(f"longtask:{name}") != text.encode())

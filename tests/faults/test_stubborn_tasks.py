@@ -90,11 +90,13 @@ def test_a_signal_to_its_process_is_no_failure_of_the_task(
     system = on_redis
     system.worker("worker")
     try:
-        task_id = system.start("silent", 2)
+        task_id = system.start("silent_until_released")
 
         os.kill(process_of(system, task_id), number)
 
         # As for any lost process: it is run again
+        system.wait([task_id], attempt=2)
+        system.release(task_id)
         system.wait([task_id], state="SUCCESS", attempt=2)
     finally:
         system.clear()
