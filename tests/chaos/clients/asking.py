@@ -9,9 +9,7 @@ import requests
 from flask import json
 
 from tests.chaos.judging.evidence import Answer, Evidence
-
-#: Seconds after which an answer is not waited for any longer.
-PATIENCE = 10.0
+from tests.processes import PATIENCE
 
 _PROBLEM = "application/problem+json"
 
@@ -63,7 +61,7 @@ class Asking:
                 self._urls[web] + path,
                 headers={"Accept": "text/event-stream"},
                 stream=True,
-                timeout=(PATIENCE, 20),
+                timeout=PATIENCE,
             ) as response:
                 answer = answer._replace(received=time.time(), code=response.status_code)
                 if response.status_code != 200:

@@ -21,6 +21,7 @@ from tests.chaos.judging.evidence import Evidence
 from tests.chaos.system import notebook
 from tests.faults.clocks import clock_by_file
 from tests.processes import (
+    PATIENCE,
     Process,
     RabbitServer,
     RedisServer,
@@ -218,7 +219,7 @@ class System:
     def health(self) -> dict[str, Any]:
         url = next(iter(self.urls().values()))
         try:
-            return dict(requests.get(f"{url}/health", timeout=5).json())
+            return dict(requests.get(f"{url}/health", timeout=PATIENCE).json())
         except (requests.RequestException, ValueError) as error:
             return {"error": str(error)}
 
@@ -227,12 +228,12 @@ class System:
         well = {"redis": "up", "workers": len(plan.WORKERS), "waiting": 0}
         try:
             # It may say more, such as how many messages could not be read.
-            wait_until(lambda: well.items() <= self.health().items(), 10, self.health)
+            wait_until(lambda: well.items() <= self.health().items(), describe=self.health)
         except AssertionError as error:
             self.incident(f"/health is not well at the end. {error}")
         self.evidence.entries = notebook.read(self.notebook)
         try:
-            wait_until(lambda: not self.left_behind(), 2 * plan.GRACE + 3, self.left_behind)
+            wait_until(lambda: not self.left_behind(), describe=self.left_behind)
         except AssertionError as error:
             self.incident(f"Processes of cancelled stubborn tasks are left. {error}")
 
