@@ -48,16 +48,28 @@ def wait_until(
     return answer
 
 
+#: The ports that were given out, on which nobody may listen yet, or just now.
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """A port that nobody listens on, below those that the system gives to outgoing connections."""
+    """A port that nobody listens on, below those that the system gives to outgoing connections.
+
+    It is given once, and to none of those who run tests at the same time (pytest-xdist).
+    """
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    together = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     while True:
-        port = random.randint(20_000, 30_000)
+        port = random.randrange(20_000 + number, 30_000, together)
+        if port in _given:
+            continue
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return port
+        _given.add(port)
+        return port
 
 
 #: A port where no mail arrives: at the usual one a developer's own catcher may listen.

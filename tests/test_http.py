@@ -83,7 +83,7 @@ def commands(redis_server: RedisServer) -> Iterator[list[str]]:
         yield asked
         with Redis(port=redis_server.port) as other:
             other.echo(end)
-        thread.join(10)
+        thread.join(PATIENCE)
         assert not thread.is_alive()
 
 
