@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import kombu
 import pytest
 
 from tests.faults.system import System
@@ -315,13 +316,14 @@ def test_the_same_with_a_broker_that_hands_out_again_what_a_closed_connection_he
     system.terminate("stopped")
 
     # Then the other runs them at once, or they go on to their end where they are
-    wait_until(lambda: "Warm shutdown" in stopped.log.read_text())
+    with kombu.Connection(system.broker_url) as connection:
+        channel = connection.channel()
+        # It asks for no more, and gives up what waits there
+        wait_until(lambda: channel.queue_declare("celery", passive=True).consumer_count == 1)
     system.wait(running, state="PROGRESS", attempt=attempt)
     took["taken up"] = time.monotonic() - since
     assert not [task for task in system.statuses(running) if "lost" in task["status"]]
-    # What a worker with threads has taken in advance it gives up in a second, of which nothing is seen, and it comes
-    # back when that worker has ended
-    time.sleep(4)
+    # What a worker with threads has taken in advance comes back when it has ended
     system.release(*running)
     system.wait([*running, *waiting], state="SUCCESS")
     assert [task["attempt"] for task in system.statuses(running)] == [attempt] * 2
