@@ -77,7 +77,10 @@ def app(redis_server: RedisServer) -> Iterator[Any]:
     """The Flask app, in this process. `config.py` reads the environment when it is imported."""
     os.environ.update(environment(redis_server.url()))
     from app import app  # noqa: PLC0415  # not before the environment is set
+    from flask_longtask.celery import sender  # noqa: PLC0415
 
+    # A start is refused where this process or Redis was not run for a second: here it may take longer.
+    sender.PATIENCE = PATIENCE
     yield app
     with app.app_context():
         app.extensions["sqlalchemy"].engine.dispose()
