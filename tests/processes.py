@@ -95,7 +95,8 @@ class Process:
         self.environment = environment
         self.cwd = cwd
         self.log = folder / f"{name}.log"
-        self.log.unlink(missing_ok=True)  # what an earlier one of this name has printed is not this one's
+        # What an earlier one of this name has printed is not this one's.
+        self.log.unlink(missing_ok=True)
         self._process: subprocess.Popen[bytes] | None = None
         Process.all.append(self)
         self.start()
