@@ -185,6 +185,34 @@ def test_a_worker_that_was_frozen_gives_up_what_another_has_taken_over(
 
 
 @pytest.mark.long
+def test_a_worker_that_was_frozen_works_again_in_all_of_its_places(system: System) -> None:
+    # Given a worker that was frozen until another had taken its silent tasks over
+    system.worker("frozen")
+    lost = [system.start("silent_until_released") for _ in range(2)]
+    system.wait(lost, state="PROGRESS", attempt=1)
+    system.worker("heir")
+    system.freeze("frozen")
+    taken_up_again(system, lost)
+    system.thaw("frozen")
+    log = system.workers["frozen"].log
+    wait_until(
+        lambda: all(f"[{task_id}]: another worker runs it" in log.read_text() for task_id in lost)
+    )
+    for task_id in lost:
+        system.release(task_id, run=2)  # the first is not let go on
+    system.wait(lost, state="SUCCESS", attempt=2)
+
+    # When the other is gone
+    system.workers.pop("heir").stop()
+
+    # Then it runs as many tasks as it has processes
+    new = [system.start("working_until_released") for _ in range(2)]
+    system.wait(new, state="PROGRESS", attempt=1)
+    system.release(*new)
+    system.wait(new, state="SUCCESS", attempt=1)
+
+
+@pytest.mark.long
 def test_a_worker_that_has_not_yet_said_that_it_has_taken_a_task_over_keeps_it(
     system: System,
 ) -> None:

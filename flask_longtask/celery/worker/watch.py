@@ -69,6 +69,7 @@ class Watch(bootsteps.StartStopStep):  # type: ignore[misc]
             elif record.get("running") and self._is_superseded(consumer, request, record):
                 logger.warning("Ending %s: another worker runs it", request.humaninfo())
                 request.cancel(consumer.pool, signal=END, emit_retry=False)
+                request.acknowledge()  # else its message would count as one of those that may run here
 
     def _is_superseded(self, consumer: Any, request: Any, record: Mapping[str, Any]) -> bool:
         """Whether the attempt on record is a later one than the one that runs here.
