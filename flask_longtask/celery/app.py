@@ -29,6 +29,9 @@ DEFAULTS = {
     "worker_consumer": "flask_longtask.celery.worker.consumer:Consumer",
     "redis_socket_timeout": transport.SILENCE,  # of what a worker stores; it tries again until it is stored
     "redis_socket_connect_timeout": 1.0,
+    # What runs when the connection is lost is kept (transport.py), or comes again. Celery would count it twice, and
+    # take nothing else until it has ended.
+    "worker_enable_prefetch_count_reduction": False,
     "broker_connection_retry_on_startup": True,
     "broker_connection_max_retries": None,  # a worker waits for its broker as long as it takes
     # What Redis answers while it is full or a replica passes, like an outage, and must not end a worker.
