@@ -14,7 +14,7 @@ from flask_longtask.store import Stored
 class Request(SimpleNamespace):
     """A task that runs in process 7 of this worker."""
 
-    terminated = False
+    terminated = acknowledged = False
 
     def __init__(self) -> None:
         message = SimpleNamespace(delivery_tag="tag")
@@ -25,6 +25,9 @@ class Request(SimpleNamespace):
 
     def cancel(self, pool: Any, signal: str, emit_retry: bool) -> None:
         self.terminated = True
+
+    def acknowledge(self) -> None:
+        self.acknowledged = True
 
 
 def record(worker: str, pid: int) -> dict[str, Any]:
@@ -51,6 +54,8 @@ def is_terminated(
     watch = Watch(consumer)
     for _ in records:
         watch._look(consumer)
+    # Its message is no other's place any more when it has ended, and not before
+    assert request.acknowledged == request.terminated
     return request.terminated
 
 
