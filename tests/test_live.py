@@ -95,9 +95,8 @@ def test_live_the_page_polls_where_the_stream_fails_and_is_live_again_afterwards
         pass
 
     # When streams come through again
-    page.unroute("**/status?*")
-    with page.expect_request(lambda request: request.resource_type == "eventsource"):
-        pass
+    with page.expect_response(lambda answer: answer.request.resource_type == "eventsource"):
+        page.unroute("**/status?*")
     wait_until(lambda: is_quiet(page, asked))
     page.get_by_role("button", name="Cancel").click()
     expect(in_state(page, "Cancelled")).to_have_count(1)
