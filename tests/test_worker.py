@@ -17,7 +17,7 @@ class Request(SimpleNamespace):
     terminated = acknowledged = False
 
     def __init__(self) -> None:
-        message = SimpleNamespace(delivery_tag="tag")
+        message = SimpleNamespace(delivery_tag="tag", channel="a channel")
         super().__init__(id="1", time_start=1.0, worker_pid=7, message=message)
 
     def humaninfo(self) -> str:
@@ -35,16 +35,21 @@ def record(worker: str, pid: int) -> dict[str, Any]:
 
 
 def is_terminated(
-    monkeypatch: pytest.MonkeyPatch, *records: dict[str, Any], held: set[str] | None = None
+    monkeypatch: pytest.MonkeyPatch,
+    *records: dict[str, Any],
+    held: set[str] | None = None,
+    channel: str = "a channel",
 ) -> bool:
     """Whether a worker that finds these one after the other ends the task.
 
-    `held` are the messages that it holds; None with a broker that keeps them itself.
+    `held` are the messages that it holds; None with a broker that keeps them itself. `channel` is where its messages
+    come by now.
     """
     messages = SimpleNamespace(held=lambda worker: held)
     request, found = Request(), iter(records)
     consumer = SimpleNamespace(
         pool=SimpleNamespace(maintain_pool=lambda: None),
+        task_consumer=SimpleNamespace(channel=channel),
         app=SimpleNamespace(
             backend=SimpleNamespace(read=lambda task_ids: [Stored(None, next(found))]),
             message_store=None if held is None else SimpleNamespace(messages=messages),
@@ -73,6 +78,7 @@ def test_a_copy_whose_message_was_handed_to_another_worker_is_ended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert is_terminated(monkeypatch, OTHER, held={"another tag"})
+    assert is_terminated(monkeypatch, OTHER, channel="another channel")
 
 
 @pytest.mark.parametrize("other", [OTHER, record(WORKER_ID, 8)])

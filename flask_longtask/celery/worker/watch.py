@@ -81,9 +81,13 @@ class Watch(bootsteps.StartStopStep):  # type: ignore[misc]
             return False
         if _run_of(request) in self._begun:
             return True
-        messages = consumer.app.message_store and consumer.app.message_store.messages
+        message, store = request.message, consumer.app.message_store
+        if (
+            store is None
+        ):  # the broker hands a message out again when the connection is lost that it came by
+            return message.channel is not consumer.task_consumer.channel
         try:
-            return messages and request.message.delivery_tag not in messages.held(WORKER_ID)
+            return message.delivery_tag not in store.messages.held(WORKER_ID)
         except RedisError:
             return False  # the next look is a second away
 
