@@ -1,49 +1,47 @@
 // The table of doubled integers: a row for each, filled in as it goes on.
-(() => {
-  'use strict';
+import { localTime } from '../longtask/static/longtask.js';
 
-  const LONG_RESULT = 60; // digits shown before the rest is folded away
+const LONG_RESULT = 60; // digits shown before the rest is folded away
 
-  const region = document.querySelector('[data-double]');
-  const body = region.querySelector('tbody');
-  const rows = new Map();
+const region = document.querySelector('[data-double]');
+const body = region.querySelector('tbody');
+const rows = new Map();
 
-  function element(tag, ...children) {
-    const node = document.createElement(tag);
-    node.append(...children);
-    return node;
-  }
+function element(tag, ...children) {
+  const node = document.createElement(tag);
+  node.append(...children);
+  return node;
+}
 
-  function digits(result) {
-    const text = String(result);
-    if (text.length <= LONG_RESULT) return text;
-    const summary = element('summary', `${text.slice(0, LONG_RESULT)}… all ${text.length.toLocaleString()} characters`);
-    return element('details', summary, text);
-  }
+function digits(result) {
+  const text = String(result);
+  if (text.length <= LONG_RESULT) return text;
+  const summary = element('summary', `${text.slice(0, LONG_RESULT)}… all ${text.length.toLocaleString()} characters`);
+  return element('details', summary, text);
+}
 
-  function outcome(task, bar) {
-    if (task.state === 'SUCCESS') return digits(task.result);
-    return bar.ended ? bar.word : '';
-  }
+function outcome({ state, result, finished }) {
+  if (state === 'SUCCESS') return digits(result);
+  return finished ? state.toLowerCase() : '';
+}
 
-  function add(task) {
-    const row = element('tr', ...Array.from({ length: 5 }, () => element('td')));
-    const link = element('a', element('code', task.task_id.slice(0, 8)));
-    link.href = `${longtask.base}/status/${task.task_id}`;
-    link.title = task.task_id;
-    row.firstChild.append(link);
-    rows.set(task.task_id, row);
-    body.prepend(row);
-    region.hidden = false;
-    return row;
-  }
+function add(task, address) {
+  const row = element('tr', ...Array.from({ length: 5 }, () => element('td')));
+  const link = element('a', element('code', task.task_id.slice(0, 8)));
+  link.href = address;
+  link.title = task.task_id;
+  row.firstChild.append(link);
+  rows.set(task.task_id, row);
+  body.prepend(row);
+  region.hidden = false;
+  return row;
+}
 
-  document.addEventListener('longtask', ({ detail: { task, bar } }) => {
-    if (task.task !== 'double') return;
-    const row = rows.get(task.task_id) ?? add(task);
-    const times = [task.submitted, task.started, task.finished];
-    times.forEach((time, index) => row.cells[index + 1].replaceChildren(time ? LongTask.localTime(time) : ''));
-    const shown = outcome(task, bar);
-    if (shown && !row.cells[4].hasChildNodes()) row.cells[4].append(shown);
-  });
-})();
+document.addEventListener('longtask:progress', ({ target, detail: task }) => {
+  if (task.task !== 'double') return;
+  const row = rows.get(task.task_id) ?? add(task, target.getAttribute('href'));
+  const times = [task.submitted, task.started, task.finished];
+  times.forEach((time, index) => row.cells[index + 1].replaceChildren(time ? localTime(time) : ''));
+  const shown = outcome(task);
+  if (shown && !row.cells[4].hasChildNodes()) row.cells[4].append(shown);
+});

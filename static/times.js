@@ -1,2 +1,4 @@
 // The times of a page that the server has drawn, in the reader's own zone.
-for (const node of document.querySelectorAll('time')) node.replaceWith(LongTask.localTime(node.dateTime));
+import { localTime } from '../longtask/static/longtask.js';
+
+for (const node of document.querySelectorAll('main time, .masthead time')) node.replaceWith(localTime(node.dateTime));

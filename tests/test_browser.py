@@ -213,7 +213,7 @@ def test_when_no_worker_is_there_the_page_says_so_and_how_to_start_one(
     page.goto(own_web_without_worker.url)
     start(page, steps=2, delay=0)
 
-    banner = page.get_by_text("No worker is running,")
+    banner = page.locator(".longtask-banner").get_by_text("No worker is running.")
     expect(banner).to_be_visible()
     expect(page.get_by_text("celery -A celery_worker worker")).to_be_visible()
 

@@ -1,93 +1,159 @@
-"""The page's script as an app's own scripts see it, and how a template loads it."""
+"""What the page is made of: how a template loads it, its texts, its types, and what it says of a worker's command."""
 
+import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Page, Route
+import pytest
+from flask import Flask, render_template_string
 
+from flask_longtask import LongTask
 from flask_longtask.web.routes import bp
-from tests.processes import WebServer, Worker
-from tests.test_browser import in_state, start
+from tests.processes import ROOT
 
-NEWS = """
-    window.news = [];
-    longtask.onSuccess = (task, bar) => news.push(['onSuccess', task.result, bar.phase]);
-    document.addEventListener('longtask', ({ detail: { task } }) => news.push(['event', task.state]));
-"""
+STATIC = Path(str(bp.static_folder))
+BARS = '{% from "longtask/bars.html" import bars %}{{ bars() }}'
 
 
-def test_every_module_of_the_script_is_preloaded(client: Any) -> None:
-    page = client.get("/", headers={"Accept": "text/html"}).text
+@pytest.fixture
+def own_app(redis_server: Any) -> Flask:
+    """An app that has nothing yet but the extension."""
+    app = Flask("own")
+    app.config["CELERY"] = {
+        "broker_url": redis_server.url(),
+        "result_backend": redis_server.url(),
+    }
+    LongTask(app)
+    return app
 
-    named = re.findall(r'rel="modulepreload" href="/longtask/static/([^"]+)"', page)
-    folder = Path(str(bp.static_folder))
-    modules = [file.relative_to(folder).as_posix() for file in folder.rglob("*.js")]
+
+def rendered(app: Flask, template: str) -> str:
+    with app.test_request_context():
+        return render_template_string(template)
+
+
+def script_tag(app: Flask) -> str:
+    found = re.search(r"<script[^>]*longtask\.js[^>]*>", rendered(app, BARS))
+    assert found
+    return found[0]
+
+
+def test_every_module_of_the_script_is_preloaded(own_app: Flask) -> None:
+    named = re.findall(
+        r'rel="modulepreload" href="/longtask/static/([^"]+)"', rendered(own_app, BARS)
+    )
+    modules = [file.relative_to(STATIC).as_posix() for file in STATIC.rglob("*.js")]
     assert sorted([*named, "longtask.js"]) == sorted(modules)
 
 
-def test_a_page_follows_its_tasks_by_handlers_and_by_an_event(
-    page: Page, web: WebServer, worker: Worker
-) -> None:
-    page.goto(web.url)
-    page.evaluate(NEWS)
-
-    start(page, steps=2, delay=1)
-
-    in_state(page, "Done").wait_for()
-    news = page.evaluate("news")
-    assert ["onSuccess", 42, "done"] in news
-    assert news[0][0] == "event"
-    assert news[-1] == ["event", "SUCCESS"]
-
-
-def test_a_task_that_has_ended_before_its_start_is_answered_is_told_of_all_the_same(
-    page: Page, web: WebServer
-) -> None:
-    page.goto(web.url)
-    page.evaluate(NEWS)
-    answer = {"task_id": "a", "state": "SUCCESS", "percent": 100, "status": "", "result": 42}
-    page.route(f"{web.url}/longtask", lambda route: route.fulfill(status=202, json=answer))
-
-    start(page, steps=1, delay=0)
-
-    in_state(page, "Done").wait_for()
-    assert page.evaluate("news") == [
-        ["event", "SUCCESS"],  # started
-        ["onSuccess", 42, "done"],
-        ["event", "SUCCESS"],
-        ["event", "SUCCESS"],  # ended
-    ]
-
-
-def load(page: Page, web: WebServer, attributes: str) -> None:
-    """The start page, with these attributes at the tag of the script."""
-
-    def answer(route: Route) -> None:
-        body = route.fetch().text().replace('type="module"', f'{attributes} type="module"')
-        route.fulfill(body=body, content_type="text/html")
-
-    page.route(f"{web.url}/", answer)
-    page.goto(f"{web.url}/")
-
-
-def test_options_are_attributes_of_the_script(page: Page, web: WebServer) -> None:
-    load(page, web, 'data-poll-seconds="7"')
-    assert page.evaluate("[longtask.base, longtask.pollSeconds]") == ["", 7]
-
-
-def test_a_page_can_extend_the_class_and_start_it_itself(page: Page, web: WebServer) -> None:
-    load(page, web, "data-manual")
-    assert page.evaluate("typeof longtask") == "undefined"
-
-    started = page.evaluate(
-        """() => {
-            const client = new (class extends LongTask {
-                createBar(...its) { return Object.assign(super.createBar(...its), { mine: true }); }
-            })({ pollSeconds: 5 });
-            client.start();
-            const bar = client.watch('an-id');
-            return [client.pollSeconds, bar.mine, bar instanceof LongTask.Bar];
-        }"""
+def test_the_head_to_include_is_what_the_macro_gives(own_app: Flask) -> None:
+    assert rendered(own_app, '{% include "longtask/head.html" %}').strip() == rendered(
+        own_app, BARS
     )
-    assert started == [5, True, True]
+
+
+def test_the_extension_gives_no_variable_to_the_templates_of_the_app(own_app: Flask) -> None:
+    bare = Flask("bare")
+    ours = {"longtask_nanobar", "longtask_worker_command"}
+    assert set(own_app.jinja_env.globals) - set(bare.jinja_env.globals) == ours
+    assert len(own_app.template_context_processors[None]) == 1  # Flask's own
+
+
+def test_every_tag_has_the_nonce_that_is_given(own_app: Flask) -> None:
+    page = rendered(own_app, BARS.replace("bars()", 'bars(nonce="abc")'))
+    assert len(re.findall("<(?:script|link)", page)) == page.count(' nonce="abc"')
+    assert "nonce" not in rendered(own_app, BARS)
+
+
+def test_nanobar_is_loaded_unless_it_is_not_wanted(own_app: Flask) -> None:
+    assert "nanobar.min.js" in rendered(own_app, BARS)
+    assert "nanobar.min.js" not in rendered(own_app, BARS.replace("bars()", "bars(nanobar=false)"))
+
+
+def test_the_command_of_a_worker_is_named_only_where_the_app_has_given_it(own_app: Flask) -> None:
+    assert "data-worker-command" not in script_tag(own_app)
+    own_app.config["LONGTASK_WORKER_COMMAND"] = 'celery -A "my app" worker'
+    assert 'data-worker-command="celery -A &#34;my app&#34; worker"' in script_tag(own_app)
+
+
+def test_the_tab_remembers_what_it_has_started_only_where_the_server_does_not(
+    own_app: Flask,
+) -> None:
+    assert "data-remember" in script_tag(own_app)
+    own_app.config["SECRET_KEY"] = "a key"
+    assert "data-remember" not in script_tag(own_app)
+
+
+def texts_of_the_script() -> dict[str, str]:
+    return dict(re.findall(r"^  (\w+): '(.*)',$", (STATIC / "strings.js").read_text(), re.M))
+
+
+def texts_of_the_templates() -> dict[str, str]:
+    template = (STATIC.parent / "templates/longtask/text.html").read_text()
+    return dict(re.findall(r'^  "(\w+)": "(.*)",$', template, re.M))
+
+
+def test_script_and_templates_say_the_same() -> None:
+    script, templates = texts_of_the_script(), texts_of_the_templates()
+    both = script.keys() & templates.keys()
+    assert len(both) > 10
+    assert {name: script[name] for name in both} == {name: templates[name] for name in both}
+
+
+def test_every_text_of_the_script_is_used() -> None:
+    scripts = "".join(
+        file.read_text() for file in STATIC.rglob("*.js") if file.name != "strings.js"
+    )
+    assert "`${this.#absence}_message`" in scripts
+    for name in texts_of_the_script().keys() - {"locale", "expired_message", "unknown_message"}:
+        assert f"'{name}'" in scripts, name
+
+
+def test_the_reference_lists_every_text() -> None:
+    reference = (ROOT / "docs/reference/javascript.md").read_text()
+    table = reference.partition("| name | text |\n")[2]
+    listed = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", table, re.M))
+    texts = {**texts_of_the_templates(), **texts_of_the_script()}
+    assert listed == {name: text for name, text in texts.items() if text}
+
+
+def test_an_app_in_several_languages_gives_its_texts_by_a_function(own_app: Flask) -> None:
+    shown = (
+        '{% from "longtask/text.html" import text with context %}{{ text.cancel }} {{ text.done }}'
+    )
+    assert rendered(own_app, shown) == "Cancel Done"
+    words = {"cancel": "Abbrechen"}
+    own_app.config["LONGTASK_STRINGS"] = lambda: words
+    shown = (
+        '{% from "longtask/text.html" import text with context %}{{ text.cancel }} {{ text.done }}'
+    )
+    assert rendered(own_app, shown) == "Abbrechen Done"
+    found = re.search(r'id="longtask-strings">(.*)</script>', rendered(own_app, BARS))
+    assert found
+    assert json.loads(found[1]) == words
+    words = {"cancel": "Annuler</script>"}
+    assert rendered(own_app, shown) == "Annuler&lt;/script&gt; Done"
+    assert "Annuler</script>" not in rendered(own_app, BARS)
+
+
+def test_the_types_are_what_a_user_of_the_script_needs() -> None:
+    compiler = ROOT / "node_modules/.bin/tsc"
+    if not compiler.exists() or not shutil.which("node"):
+        pytest.skip("There is no TypeScript compiler: npm ci")
+    options = "--noEmit --strict --target es2022 --module es2022 --moduleResolution bundler"
+    command = [str(compiler), *options.split(), "--lib", "es2022,dom,dom.iterable"]
+    compiled = subprocess.run(
+        [*command, "tests/page/user.ts"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert compiled.returncode == 0, compiled.stdout
+
+
+def test_the_types_name_what_the_script_exports() -> None:
+    declared = re.findall(
+        r"^export (?:function|class) (\w+)", (STATIC / "longtask.d.ts").read_text(), re.M
+    )
+    exported = re.findall(r"^export \{ (.*) \} from", (STATIC / "longtask.js").read_text(), re.M)
+    assert sorted(declared) == sorted(", ".join(exported).split(", "))

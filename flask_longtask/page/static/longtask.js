@@ -1,44 +1,44 @@
-// The page's client: one bar a task, all bars of a page kept up to date by one request every two seconds. What it
-// knows comes from the status object (see the README); it draws nothing the server has not said.
+// The page's script: bars for the tasks that its forms start, the element `<long-task>`, and the same for scripts of
+// one's own. It draws nothing the server has not said. What it exports is described in longtask.d.ts; see "JavaScript"
+// in the documents for all of it.
 //
-//   {% include "longtask/head.html" %}                  the style sheet, nanobar and this script, or by hand:
-//   <link id="nanobarcss" rel="stylesheet" href="…/longtask.css">
+//   {% from "longtask/bars.html" import bars %}         in a template, in its head
+//   {{ bars() }}                                        the style sheet, nanobar and this script, or by hand:
+//
+//   <link rel="stylesheet" href="…/longtask.css">
 //   <script src="…/longtask.js" type="module"></script>
 //
-//   <form data-longtask action="/longtask" method="post"><button>Start</button></form>
-//   <div data-longtask-list></div>                      where the bars go; without it, after the form
-//   <label hidden><input type="checkbox" data-longtask-live> Live</label>
+//   <form data-longtask action="/count" method="post"><button>Start</button></form>
+//   <long-task href="/status/6c0d…"></long-task>
 //
-// Live, every change is told at once, by one stream for all bars. Where it fails the page polls, and tries it again
-// with the next answer.
-//
-// The script starts `window.longtask`. Any `on…` method of it (client/handlers.js) may be replaced:
-//
-//   longtask.onSuccess = (task, bar) => console.log(task.task_id, task.result);
-//
-// or, with `data-manual` on the script tag, the class extended:
-//
-//   new (class extends LongTask { onFailure(task, bar) { … } })({ pollSeconds: 5 }).start();
-//
-// Several scripts of a page can follow the bars by an event, which comes after each of these methods that is given
-// a bar:
-//
-//   document.addEventListener('longtask', ({ detail: { task, bar } }) => { … });
-//
-// They are loaded with `defer` or as modules themselves, after this one. Options are `data-` attributes of the script
-// tag or the constructor's: `base` (the path the app is mounted at), `pollSeconds`, `workerCommand`.
+//   import { start } from '…/longtask.js';
+//   await start('/count', { text: '…' }, { onSuccess: (task) => console.log(task.result) });
 
-import { LongTask } from './client/client.js';
-import { Bar } from './drawing/bar.js';
-import { localTime } from './drawing/times.js';
+import { Follower } from './client/follower.js';
+import { Banners } from './drawing/banners.js';
+import { LongTaskElement } from './drawing/bar.js';
+import { takeOver } from './drawing/page.js';
 
-globalThis.LongTask = Object.assign(LongTask, { Bar, localTime });
+export { follow, start } from './client/follow.js';
+export { Problem } from './client/server.js';
+export { localTime } from './drawing/times.js';
+export { setStrings } from './strings.js';
 
 // A module has no `document.currentScript`.
 const options = [...document.scripts].find((script) => script.src === import.meta.url)?.dataset ?? {};
-if (!('manual' in options)) {
-  globalThis.longtask = new LongTask(options);
-  // After the page's other scripts, so that they can put their handlers in place.
-  if (document.readyState === 'complete') globalThis.longtask.start();
-  else document.addEventListener('DOMContentLoaded', () => globalThis.longtask.start());
+if (options.pollSeconds) Follower.pollSeconds = Number(options.pollSeconds);
+Banners.workerCommand = options.workerCommand ?? '';
+
+// After the page's other scripts, so that they can listen to events and replace texts first.
+if (document.readyState === 'complete') {
+  setTimeout(begin);
+} else {
+  document.addEventListener('DOMContentLoaded', begin);
+  window.addEventListener('load', begin); // which comes first depends on when the script was loaded
+}
+
+function begin() {
+  if (customElements.get('long-task')) return;
+  customElements.define('long-task', LongTaskElement);
+  takeOver({ remember: 'remember' in options });
 }

@@ -1,22 +1,29 @@
-// What is asked of the server, and the errors it answers: every address and every request is here. When to ask is
+// What is asked of a server, and the errors it answers: every address and every request is here. When to ask is
 // decided elsewhere, and nothing is drawn here.
+
+import { text } from '../strings.js';
 
 export const IDS_PER_REQUEST = 100; // the server takes no more in one request
 const ANSWER_WITHIN_MS = 10_000; // a server that takes longer counts as away
 
+/** Where the server that has sent this file has its routes: the file is its …/longtask/static/client/server.js. */
+export const HERE = new URL('../../../', import.meta.url).href;
+
 /** An answer that is an error, or no answer at all (`status` 0). The message is a sentence for a person. */
 export class Problem extends Error {
+  name = 'Problem';
+
   constructor(detail, { status = 0, field = null, retryAfter = 0, body = null } = {}) {
     super(detail);
     Object.assign(this, { status, field, retryAfter, body });
   }
 
   static noAnswer() {
-    return new Problem(navigator.onLine ? 'The server does not answer.' : 'This computer is offline.');
+    return new Problem(text(navigator.onLine ? 'away' : 'offline'));
   }
 
   static from(response, body) {
-    return new Problem(body?.detail ?? body?.title ?? `The server answers with error ${response.status}.`, {
+    return new Problem(body?.detail ?? body?.title ?? text('error', { status: response.status }), {
       status: response.status,
       field: body?.field,
       retryAfter: Number(response.headers.get('Retry-After')) || 0,
@@ -26,9 +33,9 @@ export class Problem extends Error {
 }
 
 /** JSON as data, null for anything else. Integers beyond 2^53 keep every digit where the browser can tell them. */
-export function parsed(text) {
+export function parsed(json) {
   try {
-    return JSON.parse(text, keepBigIntegers);
+    return JSON.parse(json, keepBigIntegers);
   } catch {
     return null;
   }
@@ -39,79 +46,127 @@ function keepBigIntegers(_key, value, context) {
   return big && context?.source && JSON.rawJSON ? JSON.rawJSON(context.source) : value;
 }
 
-/** Answers the JSON; throws a Problem. */
-export async function request(url, { timeout = ANSWER_WITHIN_MS, headers = {}, ...init } = {}) {
+// An id that is no plain part of a path is written as `~` and its UTF-8 in base64url, as by the server.
+const PLAIN_ID = /^(?!\.{1,2}$)[A-Za-z0-9._-]+$/;
+
+function encoded(id) {
+  if (PLAIN_ID.test(id)) return id;
+  const bytes = String.fromCharCode(...new TextEncoder().encode(id));
+  return `~${btoa(bytes).replaceAll('+', '-').replaceAll('/', '_').replace(/=+$/, '')}`;
+}
+
+function decoded(part) {
+  if (!part.startsWith('~')) return part;
+  const bytes = atob(part.slice(1).replaceAll('-', '+').replaceAll('_', '/'));
+  return new TextDecoder().decode(Uint8Array.from(bytes, (byte) => byte.charCodeAt(0)));
+}
+
+/** Where a server has its routes, and the ids of the tasks that an address of its is about. */
+export function addressed(location) {
+  const url = new URL(location, document.baseURI);
+  const path = url.origin + url.pathname;
+  const ids = url.searchParams.getAll('id');
+  if (ids.length && path.endsWith('/status')) return { base: path.slice(0, -'status'.length), ids };
+  const base = path.startsWith(`${HERE}status/`) ? HERE : path.slice(0, path.lastIndexOf('/status/') + 1);
+  const id = path.slice(base.length + 'status/'.length);
+  if (!base || !id) throw new TypeError(`${url} is not the address of a task.`);
+  return { base, ids: [decoded(decodeURIComponent(id))] };
+}
+
+export function addressOf(base, id) {
+  return `${base}status/${encoded(id)}`;
+}
+
+/** Where the result alone is, of any size. */
+export function addressOfResult(base, id) {
+  return `${base}result/${encoded(id)}`;
+}
+
+function addressOfAll(base, ids) {
+  return `${base}status?${new URLSearchParams(ids.map((id) => ['id', id]))}`;
+}
+
+async function request(url, { timeout = ANSWER_WITHIN_MS, headers = {}, ...init } = {}) {
   const signal = timeout ? AbortSignal.timeout(timeout) : null;
   let response;
-  let text;
+  let answer;
   try {
     response = await fetch(url, { ...init, signal, headers: { Accept: 'application/json', ...headers } });
-    text = await response.text();
+    answer = await response.text();
   } catch {
     throw Problem.noAnswer();
   }
-  const body = parsed(text);
+  const body = parsed(answer);
   if (!response.ok) throw Problem.from(response, body);
-  if (body === null) throw new Problem('Something other than this server answers.');
+  return { response, body };
+}
+
+async function json(url, init) {
+  const { body } = await request(url, init);
+  if (body === null) throw new Problem(text('not_ours'));
   return body;
 }
 
+/** Posts to a start route. Answers where its tasks are, and a status object or undefined for each by its id. */
+export async function post(url, body, headers) {
+  const isForm = body instanceof FormData || body instanceof URLSearchParams;
+  const { response, body: answer } = await request(url, {
+    method: 'POST',
+    body: isForm ? body : JSON.stringify(body),
+    headers: isForm ? headers : { 'Content-Type': 'application/json', ...headers },
+    // An upload may take its time.
+    ...(body instanceof FormData && { timeout: null }),
+  });
+  const known = answer?.tasks ?? (answer?.task_id ? { [answer.task_id]: answer } : {});
+  const { base, ids: named } = locationOf(response) ?? { base: HERE, ids: [] };
+  const ids = [...new Set([...named, ...Object.keys(known)])]; // the address of a large group names only some
+  if (ids.length === 0) throw new Problem(text('no_task'), { status: response.status, body: answer });
+  return { base, tasks: new Map(ids.map((id) => [id, known[id]])) };
+}
+
+/** Null for none, and for one of the app's own. */
+function locationOf(response) {
+  const location = response.headers.get('Location');
+  if (location === null) return null;
+  try {
+    const { base, ids } = addressed(new URL(location, response.url));
+    // Behind a proxy an app may not know its own host.
+    return { base: new URL(base).origin === new URL(response.url).origin ? base : HERE, ids };
+  } catch {
+    return null;
+  }
+}
+
 export class Server {
-  #client;
-
-  /** `client` knows the path the app is mounted at, `base`, and makes the requests, so that a page can change how. */
-  constructor(client) {
-    this.#client = client;
-  }
-
-  addressOf(id) {
-    return `${this.#client.base}/status/${id}`;
-  }
-
-  /** Where a result is that is too large to be sent with every status. */
-  addressOfResult(id) {
-    return `${this.#client.base}/result/${id}`;
-  }
-
-  start(url, body) {
-    const isForm = body instanceof FormData || body instanceof URLSearchParams;
-    return this.#client.request(url, {
-      method: 'POST',
-      body: isForm ? body : JSON.stringify(body),
-      headers: isForm ? {} : { 'Content-Type': 'application/json' },
-      // An upload may take its time.
-      ...(body instanceof FormData && { timeout: null }),
-    });
+  /** `base` is the address that its routes begin with, which ends with a slash. */
+  constructor(base) {
+    this.base = base;
   }
 
   cancel(id) {
-    return this.#client.request(this.addressOf(id), { method: 'DELETE' });
+    return json(addressOf(this.base, id), { method: 'DELETE' });
   }
 
   /** What this browser has started, newest first. */
   async tasks() {
-    return (await this.#client.request(`${this.#client.base}/tasks`)).tasks;
+    return (await json(`${this.base}tasks`)).tasks;
   }
 
   /** Pairs of an id and its status object, or null for a task that does not exist. */
   async *statuses(ids) {
     for (let from = 0; from < ids.length; from += IDS_PER_REQUEST) {
-      const { tasks } = await this.#client.request(this.#addressOfAll(ids.slice(from, from + IDS_PER_REQUEST)));
+      const { tasks } = await json(addressOfAll(this.base, ids.slice(from, from + IDS_PER_REQUEST)));
       yield* Object.entries(tasks);
     }
   }
 
   /** Not healthy is an error status with the same answer; undefined for no answer. */
   health() {
-    return this.#client.request(`${this.#client.base}/health`).catch((problem) => problem.body);
+    return json(`${this.base}health`).catch((problem) => problem.body);
   }
 
   /** The changes of these tasks, at most IDS_PER_REQUEST. */
   openStream(ids) {
-    return new EventSource(this.#addressOfAll(ids));
-  }
-
-  #addressOfAll(ids) {
-    return `${this.#client.base}/status?${new URLSearchParams(ids.map((id) => ['id', id]))}`;
+    return new EventSource(addressOfAll(this.base, ids));
   }
 }

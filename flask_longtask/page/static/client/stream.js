@@ -1,4 +1,4 @@
-// Being told of changes: one stream for all bars that move. Whether to listen at all is decided in following.js.
+// Being told of changes: one stream for all bars that move. Whether to listen at all is decided in follower.js.
 
 import { parsed } from './server.js';
 

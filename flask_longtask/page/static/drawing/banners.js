@@ -1,12 +1,23 @@
-// What the page says beside the bars: the calm sentences above them (the server is away, no worker is running), and
-// what a screen reader is told. When to say it is decided in client/.
+// The calm sentences above the bars: the server is away, no worker is running. When to say them is decided in client/.
 
+import { pieces, text } from '../strings.js';
+import { announce } from './announcer.js';
 import { button, element, setText } from './elements.js';
 import { duration, localTime } from './times.js';
 
-const ANNOUNCEMENT_MS = 10_000;
+const ofFollowers = new WeakMap();
+
+/** Puts the banners of a server where they are seen: before this node, unless they are on the page already. */
+export function showBanners(follower, node) {
+  if (!ofFollowers.has(follower)) ofFollowers.set(follower, new Banners(follower));
+  const { element: banners } = ofFollowers.get(follower);
+  if (!banners.isConnected) node.before(banners);
+}
 
 export class Banners {
+  /** The command that starts a worker, where the app has told it. */
+  static workerCommand = '';
+
   element = element('div', 'longtask-banners');
   #reason = element('strong', '');
   #more = element('span', '');
@@ -17,19 +28,24 @@ export class Banners {
   #workers;
   #countdown = null;
 
-  constructor({ retry, workerCommand }) {
-    this.#retry = button(retry, 'Try now');
+  constructor(follower) {
+    this.#retry = button(() => follower.tryNow(), text('try_now'));
     this.#away = this.#banner([this.#reason, ' ', this.#more, ' ', this.#since, ' ', this.#pause], this.#retry);
-    this.#workers = this.#banner([element('strong', '', 'No worker is running,'),
-      ' so the waiting tasks cannot begin. They begin by themselves once one is started: ',
-      element('code', '', workerCommand)]);
+    const command = Banners.workerCommand;
+    const begin = command ? pieces('start_worker_by', { command: element('code', '', command) }) : pieces('start_worker');
+    this.#workers = this.#banner([element('strong', '', text('no_worker')), ' ', ...begin]);
+    follower.observe(this);
   }
 
   away(reason, lastSeen, pauseSeconds) {
     const [first, ...more] = reason.split(/(?<=[.!?])\s+/);
     setText(this.#reason, first);
     setText(this.#more, more.join(' '));
-    this.#since.replaceChildren(...(lastSeen ? ['The bars show what was known at ', localTime(lastSeen), '.'] : []));
+    this.#since.replaceChildren(...(lastSeen ? pieces('last_seen', { time: localTime(lastSeen) }) : []));
+    if (this.#away.hidden) {
+      announce(reason);
+      document.dispatchEvent(new Event('longtask:offline'));
+    }
     this.#away.hidden = false;
     this.#workers.hidden = true;
     this.#countDown(Math.round(pauseSeconds));
@@ -37,21 +53,20 @@ export class Banners {
 
   trying() {
     clearInterval(this.#countdown);
-    setText(this.#pause, 'Trying again…');
+    setText(this.#pause, text('trying'));
     this.#retry.disabled = true;
   }
 
   back() {
     clearInterval(this.#countdown);
     this.#away.hidden = true;
+    announce(text('back'));
+    document.dispatchEvent(new Event('longtask:online'));
   }
 
-  set noWorker(yes) {
+  noWorker(yes) {
+    if (yes && this.#workers.hidden) announce(text('no_worker'));
     this.#workers.hidden = !yes;
-  }
-
-  get noWorker() {
-    return !this.#workers.hidden;
   }
 
   #banner(sentences, ...buttons) {
@@ -65,24 +80,8 @@ export class Banners {
     clearInterval(this.#countdown);
     this.#retry.disabled = false;
     let left = seconds;
-    const tell = () => setText(this.#pause, `Trying again in ${duration(left--)}.`);
+    const tell = () => setText(this.#pause, text('trying_in', { time: duration(left--) }));
     tell();
     this.#countdown = setInterval(tell, 1000);
-  }
-}
-
-/** For what has changed where there is nothing to look at: a task has ended, the server is back. */
-export class Announcer {
-  element = element('div', 'longtask-unseen');
-
-  constructor() {
-    this.element.role = 'status';
-    this.element.ariaLive = 'polite';
-  }
-
-  say(sentence) {
-    const line = element('p', '', sentence);
-    this.element.append(line);
-    setTimeout(() => line.remove(), ANNOUNCEMENT_MS);
   }
 }

@@ -1,151 +1,219 @@
-// One task's place on the page: `show()` draws a status object. It sends no request; its buttons call the functions that it was given.
+// The element `<long-task href="…">`: the bar of the task at this address. It follows the task by itself, as long as
+// it is on the page, and sends an event for what it is told.
 
+import { Follower } from '../client/follower.js';
+import { addressed, addressOfResult, parsed, Problem } from '../client/server.js';
+import { beyond, eventsOf, isEnd } from '../client/status.js';
+import { nameOf, nameOfState, text, translated } from '../strings.js';
+import { announce } from './announcer.js';
+import { showBanners } from './banners.js';
 import { facts, result } from './details.js';
 import { button, element, setText } from './elements.js';
 import { Meter } from './meter.js';
-import { beyond, inWords, isEnd, phaseOf, wordFor } from './status.js';
 import { duration, withLocalTimes } from './times.js';
 
-const EXPIRED =
-  'The server no longer knows this task: what it kept about it has expired or was deleted. This is the last that was seen.';
+export class LongTaskElement extends HTMLElement {
+  static observedAttributes = ['href'];
 
-export class Bar {
-  element = element('article', 'longtask');
-  /** The status object last drawn, and what it means. */
-  task = {};
+  /** The status object last drawn, and what it means; null and "" before the first answer. */
+  task = null;
   phase = '';
-  /** When this page first saw the task wait, by the page's own clock; null while it does not. */
-  waitingSince = null;
+  /** The form that has started it, which is sent its events, too. */
+  form = null;
 
-  #meter = new Meter();
-  #name = element('strong', '');
-  #percent = element('p', 'longtask-percent');
-  #buttons = element('div', 'longtask-buttons');
-  #word = element('strong', 'longtask-word');
-  #message = element('span', 'longtask-message');
-  #facts = element('p', 'longtask-facts');
-  #result = element('div', 'longtask-result');
-  #note = element('p', 'longtask-note');
-  #resultHref;
-  #cancel;
-  #remove;
+  #id = null;
+  #base = null;
+  #stop = null;
+  /** Whether what is told next is news to the page, and not what it was before a reload. */
+  #isNews = true;
   #sentence = null;
+  #meter;
+  #name;
+  #percent;
+  #cancel;
+  #hide;
+  #word;
+  #message;
+  #facts;
+  #result;
+  #note;
 
-  /** `cancel` and `remove` are called for the buttons; without `remove` a finished bar stays. */
-  constructor(task, { href, resultHref, cancel, remove }) {
-    this.id = task.task_id;
-    this.#resultHref = resultHref;
-    this.#cancel = this.#addButton('Cancel', cancel);
-    this.#remove = remove && this.#addButton('Hide', remove);
-    this.#build(href);
-    this.show(task);
+  connectedCallback() {
+    if (this.#stop || !this.hasAttribute('href')) return;
+    const { base, ids: [id] } = addressed(this.getAttribute('href'));
+    if (base !== this.#base || id !== this.#id) this.#build(base, id);
+    showBanners(this.#follower, this.closest('.longtask-list') ?? this);
+    this.#stop = this.#follower.follow(id, {
+      tell: (task, phase) => this.#tell(task, phase),
+      offline: () => this.classList.toggle('longtask-stale', !isEnd(this.phase)),
+      online: () => this.classList.remove('longtask-stale'),
+    }, this.task);
+    this.#isNews = true;
   }
 
-  get ended() {
-    return isEnd(this.phase);
+  disconnectedCallback() {
+    this.#stop?.();
+    this.#stop = null;
+    this.#isNews = !isEnd(this.phase); // where it is moved only
   }
 
-  get name() {
-    return this.task.task ? inWords(this.task.task) : 'Task';
+  attributeChangedCallback() {
+    if (!this.#stop) return;
+    this.disconnectedCallback();
+    this.task = null;
+    this.#isNews = true;
+    this.connectedCallback();
+  }
+
+  /** Gives it what is known of the task before it is put on the page; `isNews` unless that was so before a reload. */
+  know(task, isNews) {
+    this.task = task;
+    this.#isNews = isNews;
+  }
+
+  /** Cancels the task. What prevents that is said under the bar. */
+  async cancel() {
+    const hadFocus = document.activeElement === this.#cancel;
+    this.#say('');
+    this.#cancel.disabled = true;
+    setText(this.#cancel.firstChild, text('cancelling'));
+    if (hadFocus) this.focus(); // a disabled button would drop the keyboard's place
+    try {
+      await this.#follower.cancel(this.#id);
+    } catch (problem) {
+      if (!(problem instanceof Problem)) throw problem;
+      this.#say(`${text('not_cancelled')} ${problem.message}`);
+    }
+    this.#cancel.disabled = false;
+    setText(this.#cancel.firstChild, text('cancel'));
+  }
+
+  /** Takes it off the page. */
+  hide() {
+    this.#send('longtask:hide');
+    this.remove();
+  }
+
+  /** nanobar has arrived. */
+  redraw() {
+    this.#meter?.draw();
+  }
+
+  get #follower() {
+    return Follower.at(this.#base);
+  }
+
+  get #nameText() {
+    return this.task?.task ? nameOf(this.task.task) : text('task');
   }
 
   /** The name that tells it from its neighbours. */
-  get label() {
-    return `${this.name} ${this.id.slice(0, 8)}`;
+  get #label() {
+    return `${this.#nameText} ${this.#id.slice(0, 8)}`;
   }
 
-  get word() {
-    return wordFor(this.phase, this.task.state);
+  /** What is told of a task that the server does not know: whether it has ever been seen here. */
+  get #absence() {
+    return this.task.submitted ? 'expired' : 'unknown';
   }
 
-  /** Draws a status object. True if it says anything new. */
-  show(task) {
-    const changed = JSON.stringify(task) !== JSON.stringify(this.task);
-    this.task = task;
-    this.#enter(phaseOf(task));
-    this.#draw(beyond(this.word, task.status));
-    return changed;
+  get #wordText() {
+    if (this.phase === 'expired') return text(this.#absence);
+    const isOwn = this.phase === 'ended' || (this.phase === 'running' && this.task.state !== 'PROGRESS');
+    return isOwn ? nameOfState(this.task.state) : text(this.phase);
   }
 
-  /** The server has forgotten the task: say so, and leave the rest as it was last seen. */
-  expire() {
-    this.#enter('expired');
-    this.#draw(EXPIRED);
-  }
-
-  /** While a cancel request is on its way. */
-  cancelling(yes) {
-    const hadFocus = document.activeElement === this.#cancel;
-    this.#cancel.disabled = yes;
-    setText(this.#cancel.firstChild, yes ? 'Cancelling…' : 'Cancel');
-    if (hadFocus) this.element.focus(); // a disabled button would drop the keyboard's place
-  }
-
-  /** A sentence under the bar, such as why it could not be cancelled. */
-  note(sentence) {
-    this.#note.hidden = !sentence;
-    setText(this.#note, sentence);
-  }
-
-  redraw() {
-    this.#meter.draw();
-  }
-
-  #build(href) {
-    const link = element('a', 'longtask-id', this.id.slice(0, 8));
-    link.href = href;
-    link.title = `The page of this task, ${this.id}`;
+  #build(base, id) {
+    [this.#base, this.#id, this.#sentence] = [base, id, null];
+    if (this.dataset.longtaskTask) this.know(parsed(this.dataset.longtaskTask), false); // the server has drawn it
+    delete this.dataset.longtaskTask;
+    this.#meter = new Meter();
+    this.#name = element('strong', '', text('task'));
+    this.#percent = element('p', 'longtask-percent');
+    this.#cancel = this.#button('cancel', () => this.cancel());
+    this.#hide = this.#button('hide', () => this.hide());
+    this.#word = element('strong', 'longtask-word');
+    this.#message = element('span', 'longtask-message');
+    this.#facts = element('p', 'longtask-facts');
+    this.#result = element('div', 'longtask-result');
+    this.#note = element('p', 'longtask-note');
     this.#note.role = 'alert';
-    this.#note.hidden = true;
-    this.element.tabIndex = -1;
-    this.element.dataset.taskId = this.id;
-    this.element.append(
+    this.#say('');
+    const link = element('a', 'longtask-id', id.slice(0, 8));
+    link.href = this.getAttribute('href');
+    link.title = text('task_page', { id });
+    this.classList.add('longtask');
+    this.role = 'article';
+    this.tabIndex = -1;
+    this.dataset.taskId = id;
+    this.replaceChildren(
       element('div', 'longtask-head', element('p', 'longtask-name', this.#name, ' ', link), this.#percent),
       this.#meter.element,
-      element('div', 'longtask-body', this.#buttons,
+      element('div', 'longtask-body', element('div', 'longtask-buttons', this.#cancel, this.#hide),
         element('p', 'longtask-state', this.#word, ' ', this.#message), this.#result, this.#facts, this.#note),
     );
   }
 
   /** A button whose name says, to who does not see the bar around it, what it is for. */
-  #addButton(label, onClick) {
-    const added = button(() => onClick(this.id), element('span', '', label), element('span', 'longtask-unseen'));
-    this.#buttons.append(added);
-    return added;
+  #button(name, onClick) {
+    const node = button(onClick, element('span', '', text(name)), element('span', 'longtask-unseen'));
+    node.hidden = true;
+    return node;
   }
 
-  #enter(phase) {
-    this.phase = phase;
-    this.waitingSince = phase === 'waiting' ? this.waitingSince ?? performance.now() : null;
-    this.element.dataset.phase = phase;
-    this.element.dataset.state = this.task.state;
+  #tell(task, phase) {
+    [this.task, this.phase] = [task, phase];
+    this.#draw();
+    const isNews = this.#isNews;
+    for (const name of isNews ? eventsOf(phase) : ['progress']) {
+      this.#send(`longtask:${name}`);
+    }
+    if (isNews && isEnd(phase)) announce(`${this.#label}: ${this.#wordText}.`);
   }
 
-  #draw(sentence) {
-    const { percent } = this.task;
+  #send(name) {
+    this.dispatchEvent(new CustomEvent(name, { bubbles: true, detail: this.task }));
+    this.form?.dispatchEvent(new CustomEvent(name, { detail: this.task }));
+  }
+
+  /** A sentence under the bar, such as why it could not be cancelled. */
+  #say(sentence) {
+    this.#note.hidden = !sentence;
+    setText(this.#note, sentence);
+  }
+
+  #draw() {
+    const { task, phase } = this;
+    const isEnded = isEnd(phase);
+    const word = this.#wordText;
+    const sentence = phase === 'expired' ? text(`${this.#absence}_message`) : beyond(word, translated(task.status));
+    this.dataset.phase = phase;
+    this.dataset.state = task.state;
+    if (isEnded) this.classList.remove('longtask-stale');
     this.#drawName();
-    setText(this.#word, this.word);
+    setText(this.#word, word);
     setText(this.#percent, this.#percentText());
     if (sentence !== this.#sentence) this.#message.replaceChildren(...withLocalTimes(sentence));
     this.#sentence = sentence;
-    this.#meter.show(percent, this.label, [`${percent}%`, this.word, sentence].filter(Boolean).join(', '));
+    const percent = text('percent', task);
+    this.#meter.show(task.percent, this.#label, [percent, word, sentence].filter(Boolean).join(', '));
     this.#drawFacts();
-    if (!this.#result.hasChildNodes()) this.#result.append(...result(this.task, this.#resultHref));
-    this.#cancel.hidden = this.ended;
-    if (this.#remove) this.#remove.hidden = !this.ended;
+    if (!this.#result.hasChildNodes()) this.#result.append(...result(task, addressOfResult(this.#base, this.#id)));
+    this.#cancel.hidden = isEnded;
+    this.#hide.hidden = !isEnded || !this.hasAttribute('hideable');
   }
 
   /** With each refresh: a start route may have answered only the id. */
   #drawName() {
-    setText(this.#name, this.name);
-    this.element.ariaLabel = this.label;
-    for (const node of this.#buttons.querySelectorAll('.longtask-unseen')) setText(node, ` ${this.label}`);
+    setText(this.#name, this.#nameText);
+    this.ariaLabel = this.#label;
+    for (const node of [this.#cancel, this.#hide]) setText(node.lastChild, ` ${this.#label}`);
   }
 
   #percentText() {
     const { percent, eta } = this.task;
-    const left = this.phase === 'running' && typeof eta === 'number' ? `${duration(eta)} left · ` : '';
-    return `${left}${percent}%`;
+    const left = this.phase === 'running' && typeof eta === 'number' ? `${text('left', { time: duration(eta) })} · ` : '';
+    return left + text('percent', { percent });
   }
 
   #drawFacts() {

@@ -1,5 +1,5 @@
 // Forms: what one would send and how often, and the errors of a start, said beside the field they are about or at the
-// form's end. What is sent is sent by client/client.js.
+// form's end. It is sent by page.js.
 
 import { element } from './elements.js';
 

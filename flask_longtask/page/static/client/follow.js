@@ -1,0 +1,71 @@
+// Starting and following tasks from a script, `start()` and `follow()`. Nothing is drawn here.
+
+import { Follower } from './follower.js';
+import { addressed, addressOf, post } from './server.js';
+import { eventsOf } from './status.js';
+
+/** Follows the task at this address, or the tasks of an address `/status?id=…&id=…`. */
+export function follow(location, callbacks = {}) {
+  const { base, ids } = addressed(location);
+  return new Following(base, new Map(ids.map((id) => [id])), callbacks);
+}
+
+/** Starts what a start route starts, and follows it. Throws a Problem. */
+export async function start(url, body = {}, { headers = {}, ...callbacks } = {}) {
+  const { base, tasks } = await post(url, body, headers);
+  return new Following(base, tasks, callbacks);
+}
+
+class Following {
+  #follower;
+  #tasks = new Map();
+  #open;
+  #stops;
+  #callbacks;
+  #tellEnd;
+
+  constructor(base, tasks, callbacks) {
+    this.#follower = Follower.at(base);
+    this.#callbacks = callbacks;
+    this.#open = new Set(tasks.keys());
+    this.locations = [...tasks.keys()].map((id) => addressOf(base, id));
+    this.ended = new Promise((resolve) => {
+      this.#tellEnd = resolve;
+    });
+    this.#stops = [...tasks].map(([id, task]) => this.#follower.follow(id, this.#listener(id), task));
+  }
+
+  /** The status object of each, as it was last told; one that has not been asked for yet is left out. */
+  get tasks() {
+    return [...this.#tasks.values()];
+  }
+
+  /** The tasks go on, and nothing more is told of them. */
+  stop() {
+    this.#callbacks = {};
+    for (const stop of this.#stops) stop();
+  }
+
+  /** Cancels what has not ended. Throws a Problem. */
+  async cancel() {
+    await Promise.all([...this.#open].map((id) => this.#follower.cancel(id)));
+  }
+
+  #listener(id) {
+    return {
+      tell: (task, phase) => {
+        this.#tasks.set(id, task);
+        for (const event of eventsOf(phase)) this.#call(event, task);
+        if (eventsOf(phase).includes('end') && this.#open.delete(id) && this.#open.size === 0) this.#tellEnd(this.tasks);
+      },
+      offline: (problem, seconds) => this.#call('offline', problem, seconds),
+      online: () => this.#call('online'),
+    };
+  }
+
+  /** Not at once: who follows is given this object first, and an error of theirs stops nothing here. */
+  #call(event, ...subject) {
+    const name = `on${event[0].toUpperCase()}${event.slice(1)}`;
+    queueMicrotask(() => this.#callbacks[name]?.(...subject));
+  }
+}

@@ -1,0 +1,134 @@
+// Every text the page shows by itself, and how an app replaces them. What a text is put into is decided elsewhere.
+//
+// A page replaces texts by JSON, before this script or after it:
+//
+//   <script type="application/json" id="longtask-strings">{"cancel": "Abbrechen"}</script>
+//
+// or by `setStrings()`, from a script that is loaded with the page. A text in braces is filled in.
+
+const strings = {
+  /** The language of dates and numbers, such as `de`; empty for the browser's own. */
+  locale: '',
+
+  // The state of a task
+  waiting: 'Waiting',
+  scheduled: 'Scheduled',
+  running: 'Running',
+  retry: 'Waiting to retry',
+  done: 'Done',
+  failed: 'Failed',
+  cancelled: 'Cancelled',
+  expired: 'Expired',
+  unknown: 'Unknown',
+  expired_message: 'The server no longer shows this task: it has expired or was deleted, or you may not see it any more. This is the last that was seen.',
+  unknown_message: 'The server knows no such task, or does not show it to you.',
+
+  // The rest of a bar
+  task: 'Task',
+  task_page: 'The page of this task, {id}',
+  percent: '{percent}%',
+  left: '{time} left',
+  cancel: 'Cancel',
+  cancelling: 'Cancelling…',
+  not_cancelled: 'Not cancelled.',
+  hide: 'Hide',
+  result: 'Result',
+  megabytes: '{size} MB',
+  characters: 'all {count} characters',
+  attempt: 'Attempt {number}',
+  submitted: 'Submitted {time}',
+  started: 'Started {time}',
+  finished: 'Finished {time}',
+  took: 'Took {time}',
+
+  // Durations
+  seconds: '{seconds} s',
+  minutes: '{minutes} min {seconds} s',
+  hours: '{hours} h {minutes} min',
+
+  // Above the bars
+  away: 'The server does not answer.',
+  offline: 'This computer is offline.',
+  last_seen: 'The bars show what was known at {time}.',
+  trying: 'Trying again…',
+  trying_in: 'Trying again in {time}.',
+  try_now: 'Try now',
+  back: 'The server is back.',
+  no_worker: 'No worker is running.',
+  start_worker: 'Start a Celery worker, and the waiting tasks begin.',
+  start_worker_by: 'Start one, and the waiting tasks begin: {command}',
+
+  // Errors of a request
+  error: 'The server answers with error {status}.',
+  not_ours: 'Something other than this server answers.',
+  no_task: 'The answer names no task.',
+  some_started: '{started} of {count} were started.',
+  unsure: 'It is not known whether the task was started: if it was, it is listed once the server is back.',
+
+  // For screen readers
+  task_started: '{name} started.',
+  tasks_started: '{name} started, {count} times.',
+
+  /** Names of tasks and states of their own, by the server's word for them: `{"long_task": "Lange Aufgabe"}`. */
+  tasks: {},
+  states: {},
+  /** Sentences of the server: `{"Waiting: {count} tasks ahead": "{count} Aufgaben davor"}`. */
+  sentences: {},
+};
+
+setStrings(JSON.parse(document.getElementById('longtask-strings')?.textContent || '{}'));
+
+/** Replaces texts. Call it before the first bar is drawn: from a script that is loaded with the page. */
+export function setStrings(others) {
+  Object.assign(strings, others);
+}
+
+/** A text in pieces; the values that are filled in may be elements. */
+export function pieces(name, values = {}) {
+  return filled(strings[name], (value) => values[value] ?? '');
+}
+
+export function text(name, values) {
+  return pieces(name, values).join('');
+}
+
+export function locale() {
+  return strings.locale || undefined;
+}
+
+/** `long_task` as its own text, else as "Long task". */
+export function nameOf(task) {
+  return strings.tasks[task] ?? inWords(task);
+}
+
+export function nameOfState(state) {
+  return strings.states[state] ?? inWords(state);
+}
+
+/** A sentence of the server's; what it adds in parentheses is looked up by itself. */
+export function translated(sentence) {
+  const [, main, additions] = sentence.match(/^(.*?)((?: \([^()]*\))*)$/s);
+  return replaced(main) + additions.replace(/\([^()]*\)/g, replaced);
+}
+
+function replaced(sentence) {
+  for (const [english, other] of Object.entries(strings.sentences)) {
+    const names = [...english.matchAll(/\{(\w+)\}/g)].map((match) => match[1]);
+    const found = sentence.match(RegExp(`^${filled(english, () => '\0').map(escaped).join('')}$`, 's'));
+    if (found) return filled(other, (name) => found[1 + names.indexOf(name)] ?? '').join('');
+  }
+  return sentence;
+}
+
+function escaped(piece) {
+  return piece === '\0' ? '(.+?)' : piece.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
+}
+
+function filled(template, fill) {
+  return template.split(/\{(\w+)\}/).map((piece, index) => (index % 2 ? fill(piece) : piece));
+}
+
+function inWords(name) {
+  const words = name.replaceAll('_', ' ').trim().toLowerCase();
+  return words.charAt(0).toUpperCase() + words.slice(1);
+}
