@@ -1,0 +1,101 @@
+"""Runs tasks from their messages, in the thread that sends them. What they are sent by and stored in is elsewhere."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import Context
+from typing import Any, Self
+
+from celery.app import app_or_default
+from celery.concurrency.base import BasePool, apply_target
+from celery.result import denied_join_result
+from celery.signals import task_failure
+from kombu.utils.imports import symbol_by_name
+
+from flask_longtask.celery.app import Celery
+from flask_longtask.store import Acceptance
+from flask_longtask.testing.in_memory import InMemory
+from flask_longtask.web.protection.idempotency import FlaskRequests
+
+
+class _Requests(FlaskRequests):
+    def on_accepted(self, task_id: str, acceptance: Acceptance) -> None:
+        """That it waits is not true any more when the request is answered."""
+
+
+class _Pool(BasePool):  # type: ignore[misc]  # Celery has no types
+    """A worker's pool that runs a task at once, and lets through what ends a test."""
+
+    def on_apply(self, *args: Any, **options: Any) -> None:
+        apply_target(*args, **options, propagate=(BaseException,))
+
+
+class Eager(InMemory):
+    """A Celery app that runs what it sends."""
+
+    _turn: Any
+    _runs = False
+
+    @classmethod
+    @contextmanager
+    def put_into(cls, celery_app: Celery) -> Iterator[Self]:
+        requests = celery_app.requests
+        with super().put_into(celery_app) as eager:
+            eager.requests, eager._turn = _Requests(), threading.RLock()
+            try:
+                yield eager
+            finally:
+                eager.requests = requests
+
+    def send_task(self, *args: Any, **options: Any) -> Any:
+        result = super().send_task(*args, **options)
+        with self._turn:  # one thread after another
+            if not self._runs:  # else it is a task that sends, and the loop below goes on with it
+                self._run_all()
+        return result
+
+    def _run_all(self) -> None:
+        failures: list[Exception] = []
+
+        def note(exception: Exception, **_: Any) -> None:
+            failures.append(exception)
+
+        before = app_or_default()
+        task_failure.connect(note)
+        self.set_current()
+        self._runs = True
+        try:
+            # Without this thread's context, the request above all: a worker has none of it.
+            Context().run(self._run_messages)
+        finally:
+            self._runs = False
+            before.set_current()
+            task_failure.disconnect(note)
+        if failures and self.conf.task_eager_propagates:
+            raise failures[0]
+
+    def _run_messages(self) -> None:
+        pool = _Pool(limit=1)
+        with self.pool.acquire() as connection:
+            while message := self._next(connection.default_channel):
+                task = self.tasks.get(message.headers["task"])
+                if task is None:
+                    message.ack()  # another app's, for which it goes on waiting
+                    continue
+                request_class: type = symbol_by_name(task.Request)  # type: ignore[no-untyped-call]
+                request = request_class(
+                    message,
+                    app=self,
+                    task=task,
+                    hostname="eager",
+                    on_ack=message.ack_log_error,
+                    on_reject=message.reject_log_error,
+                )
+                with denied_join_result():  # as in a worker: else it would wait for ever
+                    request.execute_using_pool(pool)
+
+    def _next(self, channel: Any) -> Any:
+        for queue in list(self.amqp.queues.values()):
+            if (message := queue(channel).get()) is not None:
+                return message
+        return None

@@ -1,0 +1,38 @@
+"""A worker in a thread of this process. What it takes its tasks from and stores them in is elsewhere."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from celery.app import app_or_default
+from celery.contrib.testing.worker import start_worker
+from celery.signals import worker_shutdown
+
+from flask_longtask.celery.app import Celery
+from flask_longtask.celery.attempt import Pool
+from flask_longtask.testing.in_memory import InMemory
+
+
+@contextmanager
+def run_worker(celery_app: Celery, **options: Any) -> Iterator[Any]:
+    """A worker for this app, and what it needs, until the end."""
+    hijack = celery_app.conf.worker_hijack_root_logger
+    current, level = app_or_default(), logging.getLogger().level
+    pool = Pool.has_processes, Pool.can_stop_tasks
+    celery_app.conf.worker_hijack_root_logger = False
+    try:
+        with InMemory.put_into(celery_app):
+            options = {"pool": "threads", "perform_ping_check": False, **options}
+            try:
+                with start_worker(celery_app, **options) as worker:
+                    yield worker
+            finally:
+                worker_shutdown.send(sender=celery_app)  # as a worker's own process does
+    finally:
+        # What Celery changes for the whole process.
+        celery_app.conf.worker_hijack_root_logger = hijack
+        current.set_default()
+        current.set_current()
+        logging.getLogger().setLevel(level)
+        Pool.has_processes, Pool.can_stop_tasks = pool
