@@ -1,0 +1,27 @@
+"""What a check has found."""
+
+from enum import Enum
+from typing import NamedTuple
+
+
+class Verdict(Enum):
+    OK = "ok"
+    MEND = "mend"
+    UNKNOWN = "could not be checked"
+
+
+class Finding(NamedTuple):
+    verdict: Verdict
+    text: str  # what is so and, where it is to be mended, how
+
+
+def ok(text: str) -> Finding:
+    return Finding(Verdict.OK, text)
+
+
+def mend(text: str) -> Finding:
+    return Finding(Verdict.MEND, text)
+
+
+def unknown(text: str) -> Finding:
+    return Finding(Verdict.UNKNOWN, text)

@@ -1,0 +1,70 @@
+"""Checks of the Redis that holds what is known about tasks."""
+
+import re
+from collections.abc import Iterator
+
+from celery.exceptions import ImproperlyConfigured
+from flask import Flask
+from redis.exceptions import RedisError
+
+from flask_longtask.cli.doctor.finding import Finding, mend, ok
+from flask_longtask.cli.group import celery_app, sentence
+
+#: The oldest Redis that works.
+OLDEST = (6, 2)
+
+
+def answers(_: Flask) -> Iterator[Finding]:
+    try:
+        backend = celery_app().backend
+    except ImproperlyConfigured as error:
+        yield mend(sentence(error))
+        return
+    where = backend.as_uri()  # without the password
+    try:
+        server = backend.store.server()
+        presence = backend.store.presence.look()
+    except RedisError as error:
+        yield mend(
+            f"No answer from {where}: {sentence(error)} "
+            "Start Redis, or correct result_backend in Celery's settings."
+        )
+        return
+    if not presence.writable:
+        what = "is a replica" if server.is_replica else "takes no writes: it is full or cannot save"
+        yield mend(f"Redis at {where} {what}. Its log and `redis-cli info` say more.")
+    elif _is_old(server.version):
+        yield mend(f"{where} is Redis {server.version}. Use 6.2 or newer.")
+    else:
+        yield ok(f"{where} answers: Redis {server.version}.")
+
+
+def eviction(_: Flask) -> Iterator[Finding]:
+    for store in celery_app().stores:
+        server = store.server()
+        if policy := store.may_forget():
+            what = "results" if policy.startswith("volatile") else "tasks"
+            yield mend(
+                f"Redis removes {what} when its memory is full: its maxmemory-policy is {policy}. "
+                "Set it: redis-cli config set maxmemory-policy noeviction, and the same in redis.conf."
+            )
+        elif server.max_memory:
+            yield ok("maxmemory-policy is noeviction.")
+        else:
+            yield ok("Redis has no memory limit, so that it removes nothing.")
+
+
+def append_only_file(_: Flask) -> Iterator[Finding]:
+    for store in celery_app().stores:
+        if store.server().is_append_only:
+            yield ok("appendonly is on.")
+        else:
+            yield mend(
+                "appendonly is off: when Redis is restarted it loses tasks that were accepted. "
+                "Set it: redis-cli config set appendonly yes, and the same in redis.conf."
+            )
+
+
+def _is_old(version: str) -> bool:
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    return numbers is not None and (int(numbers[1]), int(numbers[2])) < OLDEST
