@@ -1,41 +1,45 @@
-"""Every command of the README, run against a fresh clone of what is committed."""
+"""Every command and every block of code of the README: in a fresh clone of what is committed, or in a new app."""
 
 import os
 import re
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Page, expect
 
-from tests.processes import ROOT, Process, RedisServer, environment, free_port, wait_until
+from tests.documents import Reader, blocks_of, server_in
+from tests.processes import ROOT, Process, environment, free_port, wait_until
 
-README = (ROOT / "README.md").read_text()
+README = blocks_of(ROOT / "README.md")
+THIS_APP = blocks_of(ROOT / "docs" / "howto" / "running" / "this-app.md")
 
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-
+COMMANDS = [block.text for block in README if block.language == "sh"]
 
 #: Commands that go on running until they are stopped.
 SERVERS = {
-    "./run.sh\n",
     "./run-redis.sh\n",
     ".venv/bin/celery -A celery_worker worker --loglevel=INFO\n",
     ".venv/bin/python app.py\n",
-    ".venv/bin/flask --app app mailcatcher\n",
 }
+RUN = "./run.sh\n"
 TEST = "./test.sh\n"
+
+#: A folder with an environment of its own installs the package in tests/home.
+INSTALL_PACKAGE = "pip install Flask-LongTask\n"
+INSTALL = [text for text in COMMANDS if "-r requirements.txt" in text]
+CURL = [text for text in COMMANDS if "curl" in text]
+KILL = [block.text for block in THIS_APP if "kill -9" in block.text]
+
+#: What the section "Add it to your app" consists of.
+APP = [block for block in README if block.caption]
+RUN_APP = [text for text in COMMANDS if server_in(text) and text not in SERVERS]
 
 #: Lines of a terminal.
 SCREEN = 24
-
-INSTALL = [block for block in blocks("sh") if "pip install" in block]
-KILL = [block for block in blocks("sh") if "kill -9" in block]
-CURL = [block for block in blocks("sh") if "curl" in block and block not in KILL]
 
 
 @pytest.fixture(scope="module")
@@ -77,23 +81,48 @@ def try_curl(clone: Path, settings: dict[str, str]) -> None:
     assert re.search(r"^HTTP/1.1 202 ACCEPTED$", printed, re.MULTILINE | re.IGNORECASE)
     location = rf"^Location: http://127.0.0.1:{settings['PORT']}/status/[0-9a-f-]{{36}}$"
     assert re.search(location, printed, re.MULTILINE)
+    assert '"state": "SUCCESS"' in printed
     assert '"state": "REVOKED"' in printed
     assert '{"tasks": {' in printed
     assert re.search(r'{"redis": "up", "workers": \d, "waiting": \d+}', printed)
 
 
-def test_every_setting_is_in_the_table() -> None:
-    example = (ROOT / ".env.example").read_text()
-    settings = re.findall(r"^#([A-Z_]+)=", example, re.MULTILINE)
-    assert settings
-    assert [name for name in settings if f"`{name}`" not in README] == []
-
-
 def test_there_is_no_command_that_is_not_tried_here() -> None:
-    assert set(blocks("sh")) == {*SERVERS, TEST, *INSTALL, *CURL, *KILL}
-    assert INSTALL
-    assert KILL
-    assert CURL
+    tried = {RUN, TEST, INSTALL_PACKAGE, *SERVERS, *INSTALL, *CURL, *RUN_APP}
+    assert set(COMMANDS) == tried
+    assert {block.language for block in README} == {"sh", "python", "html"}
+    assert [block.caption for block in APP] == ["app.py", "templates/index.html"]
+    assert all((INSTALL, CURL, KILL, len(RUN_APP) == 3))
+
+
+def test_the_app_of_the_readme_is_short() -> None:
+    app = next(block for block in APP if block.caption == "app.py")
+    code = [line for line in app.text.splitlines() if line and not line.startswith("#")]
+    assert len(code) <= 20
+
+
+def test_it_is_added_to_an_app_as_it_is_written(tmp_path: Path, page: Page) -> None:
+    folder, own = tmp_path / "counting", tmp_path / "own"
+    folder.mkdir()
+    own.mkdir()
+    reader = Reader(folder, own)
+    try:
+        for block in APP:
+            reader.write(block, reader.here(block.text))
+        for command in RUN_APP:
+            reader.shell(command)
+
+        # When somebody opens the page and clicks
+        page.goto(f"http://127.0.0.1:{reader.ports['5000']}")
+        page.get_by_role("button", name="Count to 20").click()
+
+        # Then there is a bar, which moves, and is back after a reload
+        expect(page.get_by_text("Counting").first).to_be_visible()
+        expect(page.get_by_text("10 %").or_(page.get_by_text("10%")).first).to_be_visible()
+        page.reload()
+        expect(page.get_by_text("Counting").first).to_be_visible()
+    finally:
+        reader.stop()
 
 
 @pytest.mark.long
@@ -102,7 +131,7 @@ def test_run_sh_brings_everything_up_from_a_fresh_clone_and_ctrl_c_takes_it_down
     clone: Path, settings: dict[str, str]
 ) -> None:
     # Not the 30 seconds of the default until a killed worker counts as lost.
-    everything = serve("./run.sh", clone, {**settings, "LONGTASK_LEASE_SECONDS": "3"})
+    everything = serve(RUN, clone, {**settings, "LONGTASK_LEASE_SECONDS": "3"})
     try:
         comes_up_and_is_of_use(everything, clone, settings)
         try_to_kill_the_worker(everything, clone, settings)
@@ -137,7 +166,7 @@ def test_the_three_terminals_do_the_same(clone: Path, settings: dict[str, str]) 
     for command in INSTALL:
         run(command, clone, settings)
 
-    servers = [serve(command, clone, settings) for command in sorted(SERVERS - {"./run.sh\n"})]
+    servers = [serve(command, clone, settings) for command in sorted(SERVERS)]
     try:
         health = f"curl -s http://127.0.0.1:{settings['PORT']}/health || true"
         wait_until(lambda: '"workers": 1' in run(health, clone, settings))
@@ -154,33 +183,6 @@ def test_test_sh_installs_and_checks_everything_in_a_fresh_clone(
 ) -> None:
     # The tests themselves are what is running just now: here they are only collected.
     run(TEST, clone, {**settings, "PYTEST_ADDOPTS": "--collect-only --quiet"})
-
-
-def test_the_task_of_your_own_works_as_it_is_written(
-    redis_server: RedisServer, tmp_path: Path
-) -> None:
-    task, route, extension = blocks("python")
-    extension = extension.replace('"redis://127.0.0.1/1"', repr(redis_server.url()))
-    parts = [
-        "from celery import shared_task",
-        "from flask import Flask, request",
-        "app = Flask(__name__)",
-        extension,
-        task,
-        route,
-        'response = app.test_client().post("/count", data={"text": "one two\\nthree"})',
-        "print(response.status_code, count_words(['one two', 'three']))",
-    ]
-    (tmp_path / "own.py").write_text("\n".join(parts))
-    done = subprocess.run(
-        [sys.executable, "own.py"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stdout == "202 3\n", done.stderr
 
 
 def processes_in(folder: Path) -> list[str]:

@@ -1,0 +1,37 @@
+"""How the documents are built: `sphinx-build -n -W docs build/docs`."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+project = "Longtask"
+project_copyright = "Longtask contributors"
+
+extensions = ["myst_parser", "sphinx.ext.autodoc"]
+exclude_patterns = ["_build"]
+
+myst_enable_extensions = ["deflist"]
+myst_heading_anchors = 3
+
+# Docstrings have code between single backticks.
+default_role = "code"
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_type_aliases = {"Identify": "flask_longtask.web.owner.Identify"}
+
+nitpicky = True
+# Names of other libraries, whose documentation is not at hand where this is built.
+nitpick_ignore_regex = [
+    ("py:.*", r"(celery|collections|flask|kombu|redis|types|werkzeug|wsgiref)\..*"),
+    # Type variables, and a class that is seen as Celery's.
+    ("py:class", r"flask_longtask\..*\.(Celery|Item|Routes|View)"),
+]
+
+html_theme = "furo"
+html_title = "Longtask"
+html_copy_source = False
+html_show_sourcelink = False
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
