@@ -1,0 +1,1 @@
+"""Somebody's own apps, which LongTask is a guest in: each folder is one, and beside them what is asked of them."""

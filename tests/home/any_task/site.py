@@ -1,0 +1,52 @@
+"""The web app and its Celery app, made as Flask's documentation has it: with a task class of its own."""
+
+import os
+from typing import Any
+
+from celery import Celery, Task, chain, chord, group, signature
+from flask import Flask, request
+from werkzeug.wrappers import Response
+
+from flask_longtask import LongTask, accepted
+
+app = Flask("any")
+app.config["SECRET_KEY"] = "any"
+
+
+class FlaskTask(Task):  # type: ignore[misc]  # Celery has no types
+    """Flask's own pattern."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        with app.app_context():
+            return self.run(*args, **kwargs)
+
+
+celery = Celery(
+    "any", task_cls=FlaskTask, broker=os.environ["REDIS_URL"], backend=os.environ["REDIS_URL"]
+)
+celery.conf.task_default_priority = 5
+LongTask(app, celery=celery)
+
+from tests.home.any_task import tasks  # noqa: E402  # they are registered with the app above
+
+
+@app.post("/start/<name>")
+def start(name: str) -> Response:
+    """The arguments of `apply_async` as JSON."""
+    return accepted(getattr(tasks, name).apply_async(**(request.get_json(silent=True) or {})))
+
+
+@app.post("/start-many/<kind>")
+def start_many(kind: str) -> Response:
+    add: Any = tasks.add
+    parts = [add.s(number, number) for number in range(3)]
+    work = {
+        "group": lambda: group(parts),
+        "chunks": lambda: add.chunks([(number, number) for number in range(6)], 2),
+        "chain": lambda: chain(add.s(1, 1), add.s(1)),
+        "chain of groups": lambda: chain(add.s(1, 1), group(add.s(number) for number in range(3))),
+        "group of chains": lambda: group(chain(add.s(n, n), add.s(n)) for n in range(3)),
+        "chord": lambda: chord(parts, tasks.total.s()),
+        "signature": lambda: signature("plain", args=["signed"], app=celery),
+    }
+    return accepted(work[kind]().apply_async())

@@ -1,0 +1,77 @@
+"""A Redis of its own for these apps, a database for each of them, and Celery's current app as it was before a test."""
+
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery, _state
+from flask import Flask
+
+from flask_longtask import LongTask
+from tests.processes import Process, RedisServer
+
+
+@pytest.fixture(scope="session")
+def home_redis(folder: Path) -> Iterator[RedisServer]:
+    server = RedisServer("home-redis", folder, False, "--databases", "200")
+    yield server
+    server.stop()
+
+
+_databases = count(1)
+
+
+@pytest.fixture(scope="session")
+def new_database(home_redis: RedisServer) -> Callable[[], str]:
+    """The URL of a database that nobody has used yet."""
+    return lambda: home_redis.url(next(_databases))
+
+
+@pytest.fixture
+def database(new_database: Callable[[], str]) -> str:
+    return new_database()
+
+
+@pytest.fixture
+def processes() -> Iterator[list[Process]]:
+    """Processes to be stopped at the end of the test."""
+    started: list[Process] = []
+    yield started
+    for process in started:
+        process.stop()
+
+
+@pytest.fixture(autouse=True)
+def celery_as_it_was() -> Iterator[None]:
+    """An app that is made by a test is not to be the default one of the tests that come after."""
+    default, current = _state.default_app, getattr(_state._tls, "current_app", None)
+    yield
+    _state.default_app, _state._tls.current_app = default, current
+
+
+@pytest.fixture
+def guest(database: str) -> Iterator[Callable[..., Flask]]:
+    """Make an app with LongTask and a Redis; what else is given goes to LongTask. Its connections are closed."""
+    made: list[Flask] = []
+
+    def guest(name: str = "guest", url: str = database, **options: Any) -> Flask:
+        app = Flask(name)
+        app.config["SECRET_KEY"] = name
+        if "celery" not in options:
+            app.config["CELERY"] = {"broker_url": url, "result_backend": url}
+        LongTask(app, **options)
+        made.append(app)
+        return app
+
+    yield guest
+    for app in made:
+        close(app.extensions["longtask"].celery)
+
+
+def close(celery: Celery) -> None:
+    celery.backend.store.client.close()
+    celery.backend.client.close()
+    celery.backend.result_consumer.stop()
+    celery.close()
