@@ -5,8 +5,9 @@ import random
 import time
 
 from celery import shared_task
-from flask import Flask, render_template
-from werkzeug.exceptions import HTTPException
+from flask import Flask, current_app, render_template
+from redis.exceptions import RedisError
+from werkzeug.exceptions import HTTPException, ServiceUnavailable
 from werkzeug.wrappers import Response
 
 import security
@@ -48,12 +49,20 @@ def long_task(self, steps=None, delay=1.0):
     return {"current": total, "total": total, "status": "Task completed!", "result": 42}
 
 
+def redis_away(error: RedisError) -> Response:
+    """What the app itself keeps in Redis, rate limits and caught mails, cannot be read."""
+    current_app.logger.warning("Redis cannot be reached: %s", error)
+    return problem(ServiceUnavailable("Redis cannot be reached. Try again soon.", retry_after=5))
+
+
 def create_app(config: object = "config") -> Flask:
     app = Flask(__name__)
     app.config.from_object(config)
     security.init_app(app)
     longtask.init_app(app)
+    longtask.protect(app)
     app.register_error_handler(HTTPException, problem)
+    app.register_error_handler(RedisError, redis_away)
     for part in (database, users, limits, mail):
         part.init_app(app)
     for example in (imports, double, timed, mail, outbox, users):

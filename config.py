@@ -139,6 +139,9 @@ LONGTASK_CANCEL_GRACE_SECONDS = _integer("LONGTASK_CANCEL_GRACE_SECONDS", 5, 0, 
 # there may be more of them than processors.
 WORKER_CONCURRENCY = _integer("WORKER_CONCURRENCY", 6, 1, 1000)
 
+# What starts a worker, as the page names it where none is running.
+LONGTASK_WORKER_COMMAND = "celery -A celery_worker worker"
+
 # Seconds for which a task is known after it has ended.
 LONGTASK_RESULT_EXPIRES = _integer("LONGTASK_RESULT_EXPIRES", 86_400, 1, 10 * 365 * 86_400)
 
@@ -257,6 +260,8 @@ CELERY = {
     "broker_transport_options": _sentinel if CELERY_BROKER_URL.startswith("sentinel") else {},
     "result_backend_transport_options": _sentinel,
     "result_expires": LONGTASK_RESULT_EXPIRES,
+    # Celery's own AsyncResult says which task it is, and where it ran.
+    "result_extended": True,
     # JSON only: unpickling lets whoever can write to Redis run code in the worker.
     "accept_content": ["json"],
     "task_serializer": "json",

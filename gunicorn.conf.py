@@ -43,5 +43,5 @@ control_socket_disable = True
 
 def post_worker_init(worker):
     """End streams when the server is told to stop: otherwise each would wait out graceful_timeout."""
-    subscription = worker.wsgi.extensions["longtask_subscription"]
+    subscription = worker.wsgi.extensions["longtask"].subscription
     subscription.stop_when(lambda: not worker.alive)

@@ -1,4 +1,4 @@
-"""What each thing costs a web process, a worker and Redis: `python -m benchmarks.costs`, for docs/scaling.md.
+"""What each thing costs a web process, a worker and Redis: `python -m benchmarks.costs` (docs/explanation/scaling.md).
 
 The CPU is what the processes have used up by the system's count, in hundredths of a second, and Redis's by its
 own. A round trip is one read of a client's socket by Redis, with all the commands that came in it; commands that

@@ -282,10 +282,16 @@ def _waiting(record: Document, around: Surroundings | None) -> str:
     if due and due > around.now:
         return f"Scheduled for {_clock(due)}"
     if queue and around.workers is not None and queue not in around.served:
-        return "Waiting: no worker is running"
+        return _nobody(queue, around)
     if around.ahead:
         return f"Waiting: {around.ahead:,} {'task' if around.ahead == 1 else 'tasks'} ahead"
     return "Waiting to be started again" if record.get("attempt") else "Pending..."
+
+
+def _nobody(queue: str, around: Surroundings) -> str:
+    if around.served:
+        return f"Waiting: no worker serves the queue {queue}"
+    return "Waiting: no worker is running"
 
 
 def _is_worker_gone(record: Document, around: Surroundings | None) -> bool:

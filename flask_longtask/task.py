@@ -1,4 +1,4 @@
-"""The Task base class: runs in the Flask app's context, reports progress, stops when it is cancelled."""
+"""What a task is: it runs in the Flask app's context, reports progress, stops when it is cancelled."""
 
 from asyncio import CancelledError
 from collections.abc import Iterable, Iterator, Mapping, Sized
@@ -7,12 +7,14 @@ from typing import Any, NoReturn, TypeVar
 import celery
 from billiard.common import terminate_handler_fired
 from billiard.exceptions import WorkerLostError
-from celery.exceptions import Ignore, Reject, WorkerShutdown, WorkerTerminate
-from celery.result import AsyncResult
+from celery import states
+from celery.exceptions import Ignore, Reject, Retry, WorkerShutdown, WorkerTerminate
+from celery.result import AsyncResult, EagerResult
 from celery.utils import uuid
 from kombu.exceptions import OperationalError
 
 from flask_longtask.celery import attempt
+from flask_longtask.celery.sender import NotQueued
 from flask_longtask.store import Change, Outcome
 from flask_longtask.tracker import Loop, Tracker
 
@@ -38,15 +40,12 @@ class TaskExited(Exception):
     """A task has tried to end its process, by `sys.exit()` for instance. That is a failure of its own."""
 
 
-class NotQueued(OperationalError):
-    """The transaction has committed, but the task that was to follow it could not be queued.
-
-    `commit()` raises it. A Flask app that does not catch it answers 503.
-    """
-
-
 class Task(celery.Task):  # type: ignore[misc]
-    """The base class of the app's tasks. A task written for plain Celery works on it unchanged."""
+    """What every task of an app is, whatever base class its author has given it.
+
+    A task written for plain Celery works on it unchanged. Names with two underscores are none that its author may
+    have used.
+    """
 
     #: By it `eta` and `expires` are compared with Redis's clock.
     Request = "flask_longtask.celery.worker.request:Request"
@@ -54,23 +53,70 @@ class Task(celery.Task):  # type: ignore[misc]
     def apply_async(self, *args: Any, **kwargs: Any) -> AsyncResult:
         """As Celery's. In a request with an `Idempotency-Key` that has come before, the earlier task's."""
         result = super().apply_async(*args, **kwargs)
-        result.id = self.app.requests.counts(result.id)
+        if isinstance(result, AsyncResult):  # its author's own `apply_async` may return anything
+            result.id = self.app.requests.counts(result.id)
         return result
+
+    def apply(
+        self,
+        args: Any = None,
+        kwargs: Any = None,
+        link: Any = None,
+        link_error: Any = None,
+        task_id: str | None = None,
+        retries: int | None = None,
+        **options: Any,
+    ) -> EagerResult:
+        """As Celery's. With `task_always_eager` the task is recorded as any other: it has a bar, which ends."""
+        task_id = task_id or uuid()
+        is_new = self.app.conf.task_always_eager and not retries
+        if is_new and not self.app.amqp.accept_eager(task_id, self.name):
+            return EagerResult(task_id, None, states.PENDING)
+        try:
+            try:
+                return super().apply(args, kwargs, link, link_error, task_id, retries, **options)
+            # With `task_eager_propagates` Celery itself tries nothing again.
+            except Retry as retry:
+                if retry.sig is None or not self.app.conf.task_always_eager:
+                    raise
+                return retry.sig.apply(retries=(retries or 0) + 1, throw=options.get("throw"))
+        except Exception as error:  # with `task_eager_propagates`
+            if is_new:
+                self.backend.mark_as_failure(task_id, error)
+            raise
+
+    @property
+    def store_eager_result(self) -> bool:
+        """Whether Celery stores what came of an eager task."""
+        return bool(self.app.conf.task_always_eager or self.__dict__.get("store_eager_result"))
+
+    @store_eager_result.setter
+    def store_eager_result(self, value: bool) -> None:
+        self.__dict__["store_eager_result"] = value
+
+    @property
+    def __is_followed(self) -> bool:
+        """Whether there is a record of what runs: not of a plain function call, nor of Celery's `apply`."""
+        request = self.request
+        return bool(request.id) and (not request.is_eager or self.app.conf.task_always_eager)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         with self.app.flask_app.app_context():
             try:
-                result = self._run(args, kwargs)
+                result = self.__run(args, kwargs)
             except Exception as exception:
-                self._stop_tracking(report=True)
-                self._store_what_celery_leaves_out(exception)
+                self.__stop_tracking(report=True)
+                self.__store_what_celery_leaves_out(exception)
                 raise
-            self._stop_tracking(report=False)
+            self.__stop_tracking(report=False)
             return result
 
-    def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def __run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        theirs = super().__call__
         try:
-            return self.run(*args, **kwargs)
+            if theirs.__func__ is celery.Task.__call__:
+                return self.run(*args, **kwargs)
+            return theirs(*args, **kwargs)
         except (
             WorkerShutdown,
             WorkerTerminate,
@@ -89,11 +135,14 @@ class Task(celery.Task):  # type: ignore[misc]
         Raises TaskCancelled, Ignore for a message that was delivered again although the task has ended,
         and WorkerLostError for a task that has lost its worker too often.
         """
+        if self.__is_followed:
+            self.__record_start(task_id)
+        super().before_start(task_id, args, kwargs)
+
+    def __record_start(self, task_id: str) -> None:
         request, backend = self.request, self.backend
-        if request.is_eager:
-            return
         this = attempt.describe_run(self, request, self.app.broker_is_store)
-        change = backend.start(task_id, this, **self._beyond_the_pool())
+        change = backend.start(task_id, this, **self.__beyond_the_pool())
         if change.outcome is Outcome.ENDED:
             if request.chord:
                 backend.count_in_chord(request)
@@ -102,10 +151,10 @@ class Task(celery.Task):  # type: ignore[misc]
             raise WorkerLostError(
                 f"Its worker was lost {change.lost} times, so it is not started again."
             )
-        self._stop_if_refused(change)
+        self.__stop_if_refused(change)
         attempt.remember(request, this._replace(attempt=change.attempt, started=change.now))
 
-    def _beyond_the_pool(self) -> dict[str, Any]:
+    def __beyond_the_pool(self) -> dict[str, Any]:
         """What the pool of this worker cannot do for the task, so that its bar can say so."""
         if attempt.Pool.can_stop_tasks:
             return {}
@@ -115,20 +164,18 @@ class Task(celery.Task):  # type: ignore[misc]
     def update_state(
         self, task_id: str | None = None, state: str | None = None, meta: Any = None, **kwargs: Any
     ) -> None:
-        """Report progress, as with plain Celery.
+        """Report progress, as with plain Celery. Without a `state` it is PROGRESS.
 
         `meta` is best a dict of `current`, `total` and `status`, a sentence for a person.
         Raises TaskCancelled if the task has been cancelled.
         """
         request = self.request
-        if task_id is None:
-            task_id = request.id
-        if not hasattr(self.backend, "store_state"):  # eager tasks may have any backend
-            super().update_state(task_id, state, meta, **kwargs)
+        is_its_own = task_id is None or task_id == request.id
+        if is_its_own and not self.__is_followed:
             return
-        change = self.backend.store_state(task_id, meta, state, request=request)
-        if task_id == request.id:
-            self._stop_if_refused(change)
+        super().update_state(task_id=task_id, state=state or "PROGRESS", meta=meta, **kwargs)
+        if is_its_own:
+            self.__stop_if_refused(getattr(request, "change", None))
 
     def track(
         self, iterable: Iterable[Item], message: str = "", total: float | None = None
@@ -139,10 +186,10 @@ class Task(celery.Task):  # type: ignore[misc]
         late. `total` is the number of items of an iterable without a length; where it is unknown the
         bar shows the message alone. Raises TaskCancelled in the loop if the task has been cancelled.
         """
-        if not self.request.id:  # called as a plain function: no task exists to report to
+        if not self.__is_followed:
             yield from iterable
             return
-        tracker = self._tracker()
+        tracker = self.__tracker()
         if total is None and isinstance(iterable, Sized):
             total = len(iterable)
         loop = Loop(total, message)
@@ -152,7 +199,7 @@ class Task(celery.Task):  # type: ignore[misc]
             for done, item in enumerate(iterable):
                 loop.current = done
                 if tracker.refused:
-                    self._stop_if_refused(tracker.refused)
+                    self.__stop_if_refused(tracker.refused)
                 yield item
             loop.current = done + 1
         finally:  # the loop may be left by a break
@@ -198,7 +245,7 @@ class Task(celery.Task):  # type: ignore[misc]
         self.request.replaced = True
         return super().replace(sig)
 
-    def _tracker(self) -> Tracker:
+    def __tracker(self) -> Tracker:
         request = self.request
         if not hasattr(request, "tracker"):
             # The request and the backend are the task's thread's own; the tracker's must be handed them.
@@ -217,31 +264,37 @@ class Task(celery.Task):  # type: ignore[misc]
         tracker: Tracker = request.tracker
         return tracker
 
-    def _stop_tracking(self, report: bool) -> None:
+    def __stop_tracking(self, report: bool) -> None:
         tracker = getattr(self.request, "tracker", None)
         if tracker is not None:
             tracker.stop(report)
 
-    def _stop_if_refused(self, change: Change | None) -> None:
+    def __stop_if_refused(self, change: Change | None) -> None:
         if change is None:
             return
         if change.outcome is Outcome.SUPERSEDED:
             raise _NotOurs("another worker has taken the task up")
         if change.outcome is Outcome.CANCELLED:
-            self._stop_cancelled()
+            self.__stop_cancelled()
 
-    def _stop_cancelled(self) -> NoReturn:
+    def __stop_cancelled(self) -> NoReturn:
         """End this run, and tell the task's chord, its chain and Flower."""
         self.backend.mark_as_revoked(self.request.id, "cancelled", request=self.request)
         self.send_event("task-revoked", terminated=True, signum=None, expired=False)
         raise TaskCancelled("cancelled")
 
-    def _store_what_celery_leaves_out(self, exception: Exception) -> None:
+    def __store_what_celery_leaves_out(self, exception: Exception) -> None:
         """States that Celery does not store, for which the bar would stand still for ever."""
         request = self.request
-        if not request.id or isinstance(exception, TaskCancelled | _NotOurs):
+        if not self.__is_followed or isinstance(exception, TaskCancelled | _NotOurs):
             return
         if isinstance(exception, Ignore) and not getattr(request, "replaced", False):
             self.backend.store_result(request.id, None, "IGNORED", request=request)
+        elif request.is_eager and isinstance(exception, Retry):
+            self.backend.store_result(request.id, exception.exc, states.RETRY, request=request)
+        elif request.is_eager and isinstance(exception, Reject):  # there is no message to reject
+            self.backend.mark_as_failure(request.id, exception, request=request)
         elif isinstance(exception, Reject) and exception.requeue:
             self.backend.hand_back(request.id, attempt.WORKER_ID, self.backend.patient_store)
+        elif isinstance(exception, Reject):  # Celery 5.7 stores it, but 5.6 does not
+            self.backend.store_result(request.id, exception, states.FAILURE, request=request)

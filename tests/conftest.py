@@ -9,6 +9,7 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -75,8 +76,9 @@ def redis(redis_server: RedisServer) -> Iterator[Redis]:
 @pytest.fixture(scope="session")
 def app(redis_server: RedisServer) -> Iterator[Any]:
     """The Flask app, in this process. `config.py` reads the environment when it is imported."""
-    os.environ.update(environment(redis_server.url()))
-    from app import app  # noqa: PLC0415  # not before the environment is set
+    # No longer than that: Celery and LongTask would take some of it for the settings of any app.
+    with mock.patch.dict(os.environ, environment(redis_server.url())):
+        from app import app  # noqa: PLC0415
     from flask_longtask.celery import sender  # noqa: PLC0415
 
     # A start is refused where this process or Redis was not run for a second: here it may take longer.

@@ -14,7 +14,7 @@ app.config["CELERY"] = {
     "result_backend": os.environ["REDIS_URL"],
 }
 app.config["SECRET_KEY"] = "guest"
-LongTask(app, identify=lambda: request.headers.get("X-User"))
+longtask = LongTask(app, identify=lambda: request.headers.get("X-User"))
 
 
 if os.environ.get("WHOLE_BODIES"):
@@ -27,16 +27,19 @@ def work(what: str) -> str:
 
 
 @app.post("/start")
+@longtask.protect
 def start() -> Response:
     return accepted(work.delay(fields().get("what", "")))
 
 
 @app.post("/start-by-itself")
+@longtask.protect
 def start_by_itself() -> Response:
     return accepted(work.delay(request.form.get("what", "")))
 
 
 @app.post("/ask-first")
+@longtask.protect
 def ask_first() -> Response:
     if earlier := started_before():
         return accepted(earlier)

@@ -144,7 +144,7 @@ class RedisServer(Process):
         self.port = free_port()
         data = folder / f"{name}-data"
         data.mkdir(exist_ok=True)
-        program = find_program("redis-server", "valkey-server")
+        program = redis_program()
         command = [program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(data)]
         command += ["--save", "", "--appendonly", "yes" if appendonly else "no", *options]
         super().__init__(name, command, folder, {})
@@ -344,6 +344,11 @@ def environment(redis_url: str) -> dict[str, str]:
         "LONGTASK_WRONG_TOKENS": "1000000",
         "MAIL_PORT": str(NOBODY),
     }
+
+
+def redis_program() -> str:
+    """The Redis or Valkey to test with: the program that REDIS_SERVER names, else one that is found."""
+    return os.environ.get("REDIS_SERVER") or find_program("redis-server", "valkey-server")
 
 
 def find_program(*names: str) -> str:

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import requests
 from celery import chain, chord, group
-from flask import g
 from kombu.exceptions import OperationalError
 from redis import Redis
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -22,7 +21,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from flask_longtask import accepted, started_before
 from flask_longtask.store import claims as of_store
 from flask_longtask.store.claims import TURN_SECONDS
-from flask_longtask.web import idempotency
+from flask_longtask.web.kept import kept
+from flask_longtask.web.protection import idempotency
 from tests import tasks
 from tests.processes import PATIENCE, RedisServer, WebServer, free_port, wait_until
 
@@ -39,11 +39,14 @@ def key() -> str:
 
 @pytest.fixture
 def request_with(app: Any, key: str) -> Callable[..., Any]:
-    """Be in a request with the key, as the code of a route is."""
+    """Be in a request with the key, as the code of a protected route is."""
 
-    def request_with(path: str = "/start", **body: Any) -> Any:
+    @contextmanager
+    def request_with(path: str = "/start", **body: Any) -> Iterator[None]:
         headers = {"Idempotency-Key": body.pop("key", key), "Accept": "application/json"}
-        return app.test_request_context(path, method="POST", headers=headers, **body)
+        with app.test_request_context(path, method="POST", headers=headers, **body):
+            idempotency.check_key()
+            yield
 
     return request_with
 
@@ -375,7 +378,7 @@ def test_as_long_as_a_request_takes_the_same_one_is_refused_and_soon_after_its_p
         key = str(uuid.uuid4())
         with request_with(key=key, json=QUICK):
             assert started_before() is None
-            turn = g.pop("longtask_turn")
+            turn = kept().pop("turn")
         ended = time.monotonic() + 1.5 * TURN_SECONDS
         refused = 0
         while time.monotonic() < ended:
@@ -440,7 +443,7 @@ def interrupted(request_with: Any, monkeypatch: pytest.MonkeyPatch, at: str) -> 
 
 
 BEFORE = "kombu.messaging.Producer.publish"
-AFTER = "flask_longtask.web.idempotency.FlaskRequests.on_accepted"
+AFTER = "flask_longtask.web.protection.idempotency.FlaskRequests.on_accepted"
 
 
 def test_a_web_process_that_died_before_the_step_leaves_nothing_behind(

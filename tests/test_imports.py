@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import requests
-from kombu.exceptions import OperationalError
 from sqlalchemy import func, select
 from sqlalchemy.orm.exc import StaleDataError
 
@@ -23,6 +22,7 @@ from examples.imports.models import Import, Piece, Refused, Row
 from examples.imports.removal import remove
 from examples.imports.snapshot import SHOWN_ROWS
 from examples.imports.task import import_csv
+from flask_longtask import QueueAway
 from tests.processes import PATIENCE, RedisServer, WebServer, Worker, wait_until
 
 LARGE = 200_000
@@ -267,7 +267,7 @@ def test_a_file_whose_task_cannot_be_queued_is_not_kept(
     client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*args: Any, **options: Any) -> None:
-        raise OperationalError("no broker")
+        raise QueueAway("no broker")
 
     monkeypatch.setattr(import_csv, "apply_async", refuse)
     assert send(client, b"a,b\n1,2\n").status_code == 503

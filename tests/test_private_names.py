@@ -24,8 +24,9 @@ from kombu.transport import redis as kombu_redis
 from kombu.transport import virtual
 from redis import ConnectionPool
 
-from flask_longtask.celery import sentinel, transport
+from flask_longtask.celery import sentinel
 from flask_longtask.celery.backend import RedisBackend as OurBackend
+from flask_longtask.celery.broker import transport
 from flask_longtask.celery.private import PRIVATE_NAMES, PrivateName
 from tests.private_names import PACKAGE, Use, descendants, private_names_of, uses
 
@@ -131,6 +132,20 @@ def _celery() -> Iterator[celery.Celery]:
     app = celery.Celery("contract", broker="memory://", set_as_current=False)
     yield app
     app.close()
+
+
+@checks("_tasks")
+def a_task_is_added_to_it_when_it_is_first_used_and_the_app_goes_on_unfinished() -> None:
+    with _celery() as app:
+
+        @app.task(shared=False)
+        def work() -> None: ...
+
+        assert list(app._tasks) == []
+        name = work.name
+        assert list(app._tasks) == [name]
+        assert not app.finalized
+        assert app.tasks is app._tasks
 
 
 @checks("_get_result_meta")

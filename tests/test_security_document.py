@@ -1,4 +1,4 @@
-"""docs/security.md says for each threat which test shows what stands against it: these tests are there."""
+"""docs/explanation/security.md says for each threat which test shows what stands against it: these tests are there."""
 
 import re
 
@@ -6,7 +6,7 @@ import pytest
 
 from tests.processes import ROOT
 
-TEXT = (ROOT / "docs" / "security.md").read_text()
+TEXT = (ROOT / "docs" / "explanation" / "security.md").read_text()
 THREATS = re.findall(r"^\| (?!threat|---)(.+?) \| .+ \| (.+) \|$", TEXT, re.MULTILINE)
 
 

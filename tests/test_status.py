@@ -116,7 +116,7 @@ def test_a_scheduled_task_whose_time_has_come_just_waits() -> None:
         ("celery", 0, "Pending..."),
         ("celery", 1, "Waiting: 1 task ahead"),
         ("celery", 1234, "Waiting: 1,234 tasks ahead"),
-        ("mails", 1, "Waiting: no worker is running"),
+        ("mails", 1, "Waiting: no worker serves the queue mails"),
     ],
 )
 def test_a_waiting_task_says_what_it_waits_for(
@@ -633,7 +633,7 @@ def test_values_that_json_has_no_type_for_are_written_as_text() -> None:
 
 def test_values_nested_too_deeply_to_be_written_are_cut_off() -> None:
     value: Any = "bottom"
-    for _ in range(5000):
+    for _ in range(100_000):  # Python 3.13 writes 9,000
         value = [value]
 
     text = dumps({"result": value})

@@ -18,7 +18,7 @@ import pytest
 import requests
 from redis import Redis
 
-from flask_longtask.web.subscription import LOOK_INTERVAL
+from flask_longtask.web.streams.subscription import LOOK_INTERVAL
 from tests import tasks
 from tests.processes import (
     PATIENCE,
@@ -426,3 +426,23 @@ def test_an_ended_task_is_not_waited_for_and_nobody_waits_longer_than_a_proxy_wo
 
     assert response.json["state"] == "SUCCESS"
     assert response.headers["Preference-Applied"] == "wait=50"
+
+
+def test_a_server_of_one_request_at_a_time_is_not_held_up(
+    folder: Path, redis_server: RedisServer, submit: Any
+) -> None:
+    # gunicorn's default: a process that serves one request after the other
+    url = redis_server.url(0)
+    web = WebServer("web-sync", folder, url, GUNICORN_CMD_ARGS="--worker-class sync")
+    task_id = submit()
+
+    # The stream tells how the task is, and when to ask again, and ends
+    answer = requests.get(f"{web.url}/status/{task_id}", headers=STREAM, timeout=PATIENCE)
+    assert answer.text.startswith("retry: 2000\n\n")
+    assert [task["task_id"] for task in Events(iter([answer.content])).rest()] == [task_id]
+
+    # And nobody waits for a task's end
+    headers = {"Prefer": "wait=50"}
+    answer = requests.get(f"{web.url}/status/{task_id}", headers=headers, timeout=PATIENCE)
+    assert answer.json()["state"] == "PENDING"
+    assert "Preference-Applied" not in answer.headers

@@ -15,7 +15,7 @@ from redis import Redis
 
 from flask_longtask.store.guesses import PERIOD, Guesses
 from flask_longtask.store.keys import Keys
-from flask_longtask.web import token as token_module
+from flask_longtask.web.protection import token as token_module
 from tests.processes import PATIENCE, RedisServer, WebServer
 from tests.raw_http import send
 

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from celery import states
+from celery.app.task import Context
 from celery.backends import redis as celery_redis
 from celery.exceptions import TaskRevokedError
 from redis import ConnectionError as RedisConnectionError
@@ -169,8 +170,13 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
         request: Any = None,
         **kwargs: Any,
     ) -> Any:
-        """Celery's way in: every state that a worker or a task reports passes here."""
-        self.store_state(task_id, result, state, traceback, request)
+        """Celery's way in: every state that a worker or a task reports passes here.
+
+        What came of it is the `change` of a task's own request.
+        """
+        change = self.store_state(task_id, result, state, traceback, request)
+        if isinstance(request, Context):
+            request.change = change
         return self.encode_result(result, state)
 
     def store_state(
@@ -279,7 +285,7 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
         state: str = states.SUCCESS,
     ) -> None:
         """As Celery's. A task whose result is ignored has ended all the same: its state is kept, without a result."""
-        if _is_ignored(request):
+        if self._is_ignored(request):
             self.store_state(task_id, None, state, request=request)
         super().mark_as_done(task_id, result, request, store_result, state)
 
@@ -293,7 +299,7 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
         **options: Any,
     ) -> None:
         """As Celery's, and the same for a task whose result is ignored."""
-        if not store_result and _is_ignored(request):
+        if not store_result and self._is_ignored(request):
             self.store_state(task_id, exc, states.FAILURE, request=request)
         super().mark_as_failure(task_id, exc, traceback, request, store_result, **options)
 
@@ -312,6 +318,11 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
         super().mark_as_failure(
             task_id, TaskRevokedError(reason), request=request, call_errbacks=False, state=state
         )
+
+    def _is_ignored(self, request: Any) -> bool:
+        if request is None or not getattr(request, "ignore_result", False):
+            return False
+        return not getattr(request, "is_eager", False) or bool(self.app.conf.task_always_eager)
 
     def _document(
         self,
@@ -343,11 +354,3 @@ def _with_a_short_message(meta: Any) -> Any:
     if isinstance(meta, dict) and isinstance(meta.get("status"), str):
         return {**meta, "status": meta["status"][:LONGEST_MESSAGE]}
     return meta
-
-
-def _is_ignored(request: Any) -> bool:
-    return bool(
-        request is not None
-        and getattr(request, "ignore_result", False)
-        and not getattr(request, "is_eager", False)
-    )

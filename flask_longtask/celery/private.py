@@ -21,6 +21,14 @@ class PrivateName(NamedTuple):
 _CHANNEL = "kombu.transport.redis.Channel"
 
 PRIVATE_NAMES = (
+    # -- the app
+    PrivateName(
+        "celery.app.base.Celery",
+        "_tasks",
+        "attribute",
+        "The registry of tasks, each of which is adapted when it is added. The public `tasks` first adds all that were "
+        "declared, and so reads the settings, for which it may be too early.",
+    ),
     # -- the result backend, and what it connects by
     PrivateName(
         "celery.backends.base.Backend",

@@ -18,7 +18,7 @@ from kombu import connection
 from kombu.exceptions import OperationalError
 from redis.exceptions import DataError, RedisError, ResponseError
 
-from flask_longtask.celery.queues import QueueFull, count_waiting
+from flask_longtask.celery.broker.queues import QueueFull, count_waiting
 from flask_longtask.celery.sending import NotAccepted, Sending, sending
 from flask_longtask.store import Accepted, Claim, Queue, Store
 
@@ -41,7 +41,21 @@ BUSY_PATIENCE = 0.8
 BUSY_LOOK = 0.02
 
 
-class Unroutable(OperationalError):
+class QueueAway(OperationalError):
+    """A task could not be sent: the broker, or Redis, does not answer. A protected route answers 503.
+
+    It never runs, even if it has been sent.
+    """
+
+
+class NotQueued(QueueAway):
+    """The transaction has committed, but the task that was to follow it could not be queued.
+
+    `commit()` raises it. A protected route that does not catch it answers 503.
+    """
+
+
+class Unroutable(QueueAway):
     """No queue takes the message: to send it again would not help."""
 
 
@@ -73,7 +87,7 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
 
         def send_task_message(producer: Any, name: str, message: Any, **options: Any) -> Any:
             started = time.monotonic()
-            claim = self.app.requests.claim()
+            claim = None if self.app.current_worker_task else self.app.requests.claim()
             task = self._sending(name, message, options, claim)
             while True:
                 try:
@@ -86,8 +100,7 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
                         continue
                     if claim is None:
                         self._unclear.append(task)
-                    # Celery and Flask apps both know this one as "the broker is away".
-                    raise OperationalError(str(error)) from error
+                    raise QueueAway(str(error)) from error
                 except NotAccepted as refusal:
                     outcome, earlier, *_ = refusal.acceptance
                     if outcome is Accepted.EARLIER:
@@ -102,6 +115,26 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
 
         return send_task_message
 
+    def accept_eager(self, task_id: str, name: str) -> bool:
+        """Record a task that this process is about to run itself. Returns False where an earlier one stands for it."""
+        requests = self.app.requests
+        is_nested = bool(self.app.current_worker_task)
+        claim = None if is_nested else requests.claim()
+        owner = requests.owner()
+        record = {"task": name, **({"owner": owner} if owner else {})}
+        task = Sending(self.app.backend.store, task_id, record, claim=claim, in_worker=is_nested)
+        try:
+            acceptance = task.accept(Queue(str(self.app.conf.task_default_queue)))
+            if acceptance.outcome is Accepted.EARLIER:
+                requests.answer_with(acceptance.task_ids, [task_id])
+                return False
+            if not acceptance.is_sent:
+                self._refuse(task, acceptance.outcome)
+            task.store.tasks.confirm(task_id, task.nonce, sent=True)
+        except RedisError as error:
+            raise QueueAway(str(error)) from error
+        return True
+
     def _sending(
         self, name: str, message: Any, options: Mapping[str, Any], claim: Claim | None
     ) -> Sending:
@@ -111,17 +144,32 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
         not_after = None
         if not in_worker and store.clock.is_known:
             not_after = store.clock.now() + PATIENCE
+        owner = self.app.requests.owner()
+        its_owner = {"owner": owner} if owner else {}
+        record = self._record(name, message.headers, getattr(queue, "name", queue))
+        followers = _followers(message.body[2])
         return Sending(
             store,
             message.headers["id"],
-            self._record(name, message.headers, getattr(queue, "name", queue)),
-            followers=dict(_followers(message.body[2])),
+            record | its_owner,
+            followers={task_id: its | its_owner for task_id, its in followers},
             claim=claim,
             # What a worker sends belongs to a task that has been accepted: it always finds room.
             most_waiting=0 if in_worker else self.app.longtask_settings["LONGTASK_MAX_WAITING"],
             not_after=not_after,
             in_worker=in_worker,
+            rank=self._rank(record["queue"], options.get("priority")),
         )
+
+    def _rank(self, queue_name: str, priority: int | None) -> int:
+        """How many priorities come before this one in a queue of another broker."""
+        queue = self.queues.get(queue_name)
+        arguments = getattr(queue, "queue_arguments", None) or {}
+        most = getattr(queue, "max_priority", None) or arguments.get("x-max-priority")
+        if not most:
+            return 0
+        given = self.app.conf.task_default_priority if priority is None else priority
+        return int(most) - min(given or 0, int(most))
 
     def _send(self, task: Sending, publish: Callable[[], Any]) -> Any:
         if self.app.broker_is_store:
@@ -150,7 +198,7 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
 
     def _send_elsewhere(self, task: Sending, publish: Callable[[], Any]) -> Any:
         """Record the task, send its message, and record that it is sent."""
-        queue = Queue(task.record["queue"])
+        queue = Queue(task.record["queue"], list_number=task.rank)
         acceptance = task.accept(queue)
         if acceptance.outcome is Accepted.FULL:
             # By the store's count. Messages may have been purged, so ask the broker before refusing.
@@ -174,9 +222,9 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
         if outcome is Accepted.FULL:
             raise QueueFull(task.options["most_waiting"])
         if outcome is Accepted.LATE:
-            raise OperationalError("Redis has answered too late.")
+            raise QueueAway("Redis has answered too late.")
         self.app.requests.refuse(outcome)
-        raise OperationalError(f"The task was refused: {outcome.value}.")
+        raise QueueAway(f"The task was refused: {outcome.value}.")
 
     def _record(self, name: str, headers: Mapping[str, Any], queue: str) -> dict[str, Any]:
         record: dict[str, Any] = {"task": name, "queue": queue}

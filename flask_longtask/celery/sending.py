@@ -22,10 +22,14 @@ class Sending:
     #: What came of it; None before.
     acceptance: Acceptance | None = None
 
-    def __init__(self, store: Store, task_id: str, record: Record, **options: Any) -> None:
+    def __init__(
+        self, store: Store, task_id: str, record: Record, rank: int = 0, **options: Any
+    ) -> None:
         self.store = store
         self.task_id = task_id
         self.record = record
+        #: Its place by priority, where another broker keeps the messages.
+        self.rank = rank
         self.options = options
         # The same in each try to send it.
         self.nonce = uuid4().hex
@@ -48,10 +52,14 @@ sending: ContextVar[Sending | None] = ContextVar("longtask_sending", default=Non
 
 
 class Requests:
-    """What is known of the request that starts a task. There is none here; web/idempotency.py knows of Flask's."""
+    """What is known of the request that starts a task: nothing here. `FlaskRequests` knows Flask's."""
 
     def claim(self) -> Claim | None:
         """The claim of its idempotency key on the next task."""
+        return None
+
+    def owner(self) -> str | None:
+        """Who is asking, as the app knows it."""
         return None
 
     def answer_with(self, earlier: Sequence[str], instead_of: Sequence[str]) -> None:

@@ -30,6 +30,7 @@ from flask_longtask.store.types import (
     Queue,
     Record,
     Run,
+    Server,
     Stored,
 )
 
@@ -46,6 +47,7 @@ __all__ = [
     "Queue",
     "Record",
     "Run",
+    "Server",
     "Store",
     "Stored",
 ]
@@ -118,6 +120,18 @@ class Store:
         memory: Any = self.client.info("memory")
         policy = str(memory.get("maxmemory_policy", "noeviction"))
         return policy if memory.get("maxmemory") and policy != "noeviction" else None
+
+    def server(self) -> Server:
+        """What this Redis says of itself."""
+        info: Any = self.client.info()
+        return Server(
+            str(info.get("redis_version", "")),
+            str(info.get("maxmemory_policy", "noeviction")),
+            int(info.get("maxmemory", 0)),
+            bool(info.get("aof_enabled")),
+            info.get("role") in ("slave", "replica"),
+            info["server_time_usec"] / 1e6,
+        )
 
     def changes(self) -> Changes:
         """A new connection on which changes are published. Close it after use."""

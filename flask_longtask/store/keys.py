@@ -17,7 +17,7 @@ running:<worker>     set         the tasks that it runs, whose messages it holds
 unheld:<worker>      set         the tasks that it runs without one in this Redis         when stopped or lost
 reserved:<worker>    set         the tasks that it has received and not started           when stopped or lost
 held:<worker>        hash        the messages that it holds, by their delivery tags       acknowledged or handed back
-unsettled            string      another broker may hold messages for workers that are lost   after some seconds
+unsettled            string      another broker may hold messages of lost workers         after some seconds
 rejected             list        messages that no worker could take; the last 100         a week after the last
 bell:<queue>         list        wakes a worker that waits for messages; 100 at most      after a minute
 heartbeat            time        when any worker's last heartbeat was                     never
@@ -81,6 +81,12 @@ class Keys:
 
     def waiting(self, queue: str) -> str:
         return self._name(f"waiting:{queue}")
+
+    def running(self, worker: str) -> str:
+        return self._name(f"running:{worker}")
+
+    def unheld(self, worker: str) -> str:
+        return self._name(f"unheld:{worker}")
 
     def held(self, worker: str) -> str:
         return self._name(f"held:{worker}")

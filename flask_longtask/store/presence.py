@@ -50,6 +50,26 @@ class Presence(NamedTuple):
     queues: frozenset[str] = frozenset()
 
 
+class Heard(NamedTuple):
+    """A worker, as it was last heard of."""
+
+    worker: str  # its id
+    name: str
+    queues: list[str]
+    #: Which version of this package it runs; None if it has not said so.
+    version: str | None
+    #: Seconds since its last heartbeat.
+    silent_for: float
+    #: Seconds by which its host's clock was ahead of Redis's then; None if it has not said so.
+    clock_ahead: float | None
+    #: The tasks that it runs.
+    running: list[str]
+
+    @property
+    def is_alive(self) -> bool:
+        return self.silent_for <= HOLD
+
+
 class Beat(NamedTuple):
     """What a worker learns by its heartbeat."""
 
@@ -59,7 +79,7 @@ class Beat(NamedTuple):
 
 
 class Workers:
-    """Every method is one round trip, and raises redis.exceptions.RedisError when Redis does not answer."""
+    """Each raises redis.exceptions.RedisError when Redis does not answer. All but `heard` are one round trip."""
 
     def __init__(self, client: Redis, keys: Keys, clock: Clock, scripts: Scripts) -> None:
         self._client = client
@@ -75,16 +95,19 @@ class Workers:
         lapse: float,
         reserved: Collection[str] = (),
         all_reserved: bool = False,
+        version: str = "",
     ) -> Beat:
         """A worker's heartbeat. `lapse` is the seconds of silence after which another worker is taken for lost.
 
         `reserved` are tasks of another broker that it has received and not started: those that came since the last
-        heartbeat, or with `all_reserved` all of them.
+        heartbeat, or with `all_reserved` all of them. `version` is that of this package in the worker.
         """
+        # What its host takes for the time decides nothing: it is told so that one that is wrong can be found.
+        info = {"name": name, "queues": sorted(queues), "version": version, "clock": time.time()}
         now, is_auditor, is_new, *lost = self._scripts.run(
             "heartbeat",
             worker=worker,
-            info=pack({"name": name, "queues": sorted(queues)}).decode(),
+            info=pack(info).decode(),
             reserved=list(reserved),
             all_reserved=all_reserved,
             hold=HOLD,
@@ -99,6 +122,24 @@ class Workers:
         Returns False, and does nothing, if it still holds messages: hand them back first.
         """
         return bool(self._scripts.run("forget_worker", worker=worker))
+
+    def heard(self) -> list[Heard]:
+        """The workers that have not stopped and were not taken for lost, by their names. Two round trips."""
+        pipeline: Any = self._client.pipeline(transaction=False)
+        pipeline.time()
+        pipeline.zrange(self._keys.workers, 0, -1, withscores=True)
+        pipeline.hgetall(self._keys.worker_info)
+        (seconds, microseconds), seen, infos = pipeline.execute()
+        now = seconds + microseconds / 1e6
+        ids = [worker.decode(errors="replace") for worker, _ in seen]
+        for worker in ids:
+            pipeline.sunion(self._keys.running(worker), self._keys.unheld(worker))
+        running = pipeline.execute() if ids else []
+        workers = [
+            _heard(worker, infos.get(key, b""), last, now, tasks)
+            for worker, (key, last), tasks in zip(ids, seen, running, strict=True)
+        ]
+        return sorted(workers, key=lambda worker: worker.name)
 
     def look(self) -> Presence:
         """Which workers are alive now."""
@@ -134,12 +175,32 @@ class Workers:
         )
 
 
-def _queues(info: bytes) -> list[str]:
-    """The queues of a worker, by what it says of itself."""
+def _said(info: bytes) -> dict[str, Any]:
+    """What a worker says of itself."""
     try:
-        return [queue for queue in loads(info)["queues"] if isinstance(queue, str)]
-    except (ValueError, TypeError, LookupError):  # no worker has said that
-        return []
+        said = loads(info)
+    except ValueError:  # no worker has said that
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _queues(info: bytes) -> list[str]:
+    queues = _said(info).get("queues")
+    return [q for q in queues if isinstance(q, str)] if isinstance(queues, list) else []
+
+
+def _heard(worker: str, info: bytes, last: float, now: float, running: set[bytes]) -> Heard:
+    said = _said(info)
+    clock = said.get("clock")
+    return Heard(
+        worker,
+        str(said.get("name") or worker),
+        _queues(info),
+        str(said["version"]) if said.get("version") else None,
+        max(0.0, now - last),
+        clock - last if isinstance(clock, float) else None,
+        sorted(task.decode(errors="replace") for task in running),
+    )
 
 
 class CachedPresence:

@@ -10,7 +10,7 @@ from typing import Any
 from redis import Redis
 from redis.commands.core import Script
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
+from redis.exceptions import MasterDownError, OutOfMemoryError, ReadOnlyError, ResponseError
 
 from flask_longtask.json_text import pack
 from flask_longtask.store.keys import KINDS, KINDS_BY_QUEUE, KINDS_BY_WORKER, Keys
@@ -19,6 +19,9 @@ logger = logging.getLogger(__name__)
 
 #: What Redis answers to a write while it is full, a replica, loading, or cannot save to its disk.
 _CANNOT_WRITE = ("OOM", "READONLY", "LOADING", "MISCONF", "MASTERDOWN", "NOREPLICAS")
+
+#: The same where the error begins with such a word, as a script's does since Redis 7: redis-py leaves it out then.
+_CANNOT_WRITE_ERRORS = (MasterDownError, OutOfMemoryError, ReadOnlyError)
 
 #: What it answers where something else than ours stands at a key.
 _NOT_OURS = ("WRONGTYPE", "not an integer", "would overflow")
@@ -60,7 +63,8 @@ class Scripts:
             return script(keys, [self._pack(options), *arguments], client=pipeline)
         except ResponseError as error:
             is_mended = any(word in str(error) for word in _NOT_OURS) and self.mend()
-            if is_mended or any(word in str(error) for word in _CANNOT_WRITE):
+            cannot_write = any(word in str(error) for word in _CANNOT_WRITE)
+            if is_mended or cannot_write or isinstance(error, _CANNOT_WRITE_ERRORS):
                 raise RedisConnectionError(str(error)) from error
             raise
 

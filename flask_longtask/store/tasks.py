@@ -3,6 +3,7 @@
 A record is a JSON object. Its times are seconds since 1970 by Redis's clock. Every field may be absent:
 
     task, queue, submitted     the task's name, where it was sent, and when
+    owner                      who has started it, as the app knows it
     eta                        when it is due, if it waits for a time or to be tried again
     retries, max_retries       how often it was tried again, and how often it may be
     score, left                its place among the tasks that wait in its queue; that it waits no more
@@ -51,7 +52,7 @@ MOST_LARGE = 10_000
 
 
 class Tasks:
-    """Every method is one round trip, and raises redis.exceptions.RedisError when Redis does not answer."""
+    """Each raises redis.exceptions.RedisError when Redis does not answer. All but `list_open` are one round trip."""
 
     def __init__(self, client: Redis, keys: Keys, clock: Clock, scripts: Scripts) -> None:
         self._keys = keys
@@ -184,6 +185,42 @@ class Tasks:
             for document, record in zip(values[::2], values[1::2], strict=True)
         ]
 
+    def list_open(self, most: int) -> tuple[list[str], int]:
+        """The open tasks that were sent, newest first: the ids of so many at most, and how many there are in all.
+
+        A task that is to follow another is sent when that has ended. Three round trips; at most `most` tasks of
+        each queue are looked at.
+        """
+        pipeline: Any = self._client.pipeline(transaction=False)
+        pipeline.hkeys(self._keys.queues)
+        pipeline.zrange(self._keys.workers, 0, -1)
+        queues, workers = ([name.decode() for name in names] for names in pipeline.execute())
+        ordered = [*map(self._keys.waiting, queues), self._keys.scheduled, self._keys.sending]
+        running = [k for w in workers for k in (self._keys.running(w), self._keys.unheld(w))]
+        for key in ordered:
+            pipeline.zcard(key)
+            pipeline.zrevrange(key, 0, most - 1)
+        for key in running:
+            pipeline.smembers(key)
+        answers = pipeline.execute()
+        counts, some = answers[: 2 * len(ordered) : 2], answers[1 : 2 * len(ordered) : 2]
+        runs = set().union(*answers[2 * len(ordered) :])
+        task_ids = [i.decode() for i in dict.fromkeys([*runs, *(i for ids in some for i in ids)])]
+        if not task_ids:
+            return [], 0
+        records = map(_load, self._reads.read([self._keys.record(i) for i in task_ids]))
+        known = [(i, record) for i, record in zip(task_ids, records, strict=True) if record]
+        # A cancelled task may run for a while yet.
+        found = [(i, record) for i, record in known if not record.get("ended")]
+        found.sort(key=lambda each: _submitted(each[1]), reverse=True)
+        number = sum(counts) + len(runs) - (len(task_ids) - len(found))
+        return [task_id for task_id, _ in found[:most]], number
+
+    def queues(self) -> list[str]:
+        """The names of the queues to which tasks were sent that may be open."""
+        names: Any = self._client.hkeys(self._keys.queues)
+        return sorted(name.decode() for name in names)
+
     def ahead(self, waiting: Sequence[tuple[str, str]]) -> Sequence[int | None]:
         """How many tasks come before each of these, given as queue and id; None for one that does not wait."""
         return self._ranks.read(waiting) if waiting else []
@@ -201,3 +238,8 @@ def _load(payload: Any) -> Record | None:
     except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
+
+
+def _submitted(record: Record) -> float:
+    submitted = record.get("submitted")
+    return submitted if isinstance(submitted, float | int) else 0.0

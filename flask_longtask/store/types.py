@@ -93,3 +93,14 @@ class Run(NamedTuple):
     tag: str | None = None  # of its message, where this Redis holds that
     attempt: int | None = None  # None before it has started
     started: float | None = None
+
+
+class Server(NamedTuple):
+    """What a Redis says of itself."""
+
+    version: str
+    policy: str  # its maxmemory-policy
+    max_memory: int  # bytes; 0 for no limit
+    is_append_only: bool  # whether it writes the append-only file
+    is_replica: bool
+    now: float  # seconds since 1970 by its clock

@@ -4,11 +4,17 @@ In the session cookie itself, two starts at the same moment would each overwrite
 """
 
 from hashlib import blake2b
+from weakref import WeakSet
 
-from flask import current_app
+from flask import Flask, current_app
 
+from flask_longtask.installed import installed
 from flask_longtask.store import Store
 from flask_longtask.web import owner
+from flask_longtask.web.problems import asking_the_store
+
+#: The apps without a SECRET_KEY of which the log says so already.
+_warned: WeakSet[Flask] = WeakSet()
 
 
 def remember(store: Store, task_id: str) -> None:
@@ -18,9 +24,15 @@ def remember(store: Store, task_id: str) -> None:
     are listed nowhere.
     """
     if name := _users_list():
-        store.browsers.add(name, task_id)
+        asking_the_store(store.browsers.add)(name, task_id)
     elif current_app.secret_key:
-        store.browsers.add(owner.ensure_browser(), task_id)
+        asking_the_store(store.browsers.add)(owner.ensure_browser(), task_id)
+    elif (app := installed().flask_app) not in _warned:
+        _warned.add(app)
+        app.logger.warning(
+            "The app %r has no SECRET_KEY, so a page that is reloaded does not show its tasks again.",
+            app.name,
+        )
 
 
 def started_here(store: Store) -> list[str]:
@@ -29,7 +41,7 @@ def started_here(store: Store) -> list[str]:
     An address has no list: an id is the right to its task, and an address may be that of many.
     """
     name = _users_list() or owner.browser()
-    return store.browsers.tasks(name) if name else []
+    return asking_the_store(store.browsers.tasks)(name) if name else []
 
 
 def _users_list() -> str | None:

@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from flask import request
-from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
 from flask_longtask.web import body
-from flask_longtask.web.problems import BadField
+from flask_longtask.web.problems import BadBody, BadField
 
 
 def fields() -> Mapping[str, Any]:
     """The request's fields: of a JSON object or of a form; none at all where there is no body.
 
     An integer in JSON with more digits than Python makes an int of is a string of them, as from a form.
-    Raises BadRequest for malformed JSON or JSON that is no object, ClientDisconnected (also 400) for a body that
+    Raises BadBody (400) for malformed JSON or JSON that is no object, ClientDisconnected (also 400) for a body that
     does not come whole, UnsupportedMediaType for anything else.
     """
     body.guard(request.environ)
@@ -26,12 +26,12 @@ def fields() -> Mapping[str, Any]:
         try:
             document = json.loads(request.get_data(), parse_int=_integer)
         except (ValueError, RecursionError) as error:  # the latter where it is nested too deeply
-            raise BadRequest("The body is not JSON that can be read.") from error
+            raise BadBody("The body is not JSON that can be read.") from error
         if not isinstance(document, dict):
-            raise BadRequest("The body must be a JSON object.")
+            raise BadBody("The body must be a JSON object.")
         return document
     if request.mimetype == "multipart/form-data" and _is_broken():
-        raise BadRequest("The form cannot be read: it is broken, or a name in it is not UTF-8.")
+        raise BadBody("The form cannot be read: it is broken, or a name in it is not UTF-8.")
     form_types = ("application/x-www-form-urlencoded", "multipart/form-data")
     if request.mimetype in form_types or not (request.content_length or request.get_data()):
         return request.form

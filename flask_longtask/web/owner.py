@@ -4,25 +4,39 @@ The browser is known by a name that its session cookie holds. It is signed, so t
 """
 
 import secrets
-from collections.abc import Callable
 
-from flask import Flask, current_app, g, session
+from flask import current_app, session
 
+from flask_longtask.installed import installed
 from flask_longtask.web.client import client_address
-
-#: Says who is asking, as the app knows it; None where it does not know.
-Identify = Callable[[], str | None]
-
-_EXTENSION = "longtask_identify"
+from flask_longtask.web.kept import kept
 
 _BROWSER = "longtask"
 _FIRST_OWNER = "longtask_owner"
 
 
 def user() -> str | None:
-    """Who the app says is asking; None where it does not say so."""
-    identify: Identify | None = current_app.extensions.get(_EXTENSION)
-    return (identify() if identify else None) or None
+    """Who the app says is asking, or Flask-Login where it is in use; None where neither says so."""
+    identify = installed().identify
+    if identify is None:
+        return _login_user() if hasattr(current_app, "login_manager") else None
+    name = current_app.ensure_sync(identify)()
+    if not isinstance(name, str | int | None):
+        raise TypeError(f"identify() must return a str, an int or None, not {name!r}.")
+    return None if name is None or name == "" else str(name)
+
+
+def _login_user() -> str | None:
+    """The user that Flask-Login knows."""
+    from flask_login import current_user  # noqa: PLC0415  # the app has it, or it is not needed
+
+    return current_user.get_id() if current_user.is_authenticated else None
+
+
+def forget() -> None:
+    """The session is nobody's from now on, as far as this package is concerned."""
+    session.pop(_BROWSER, None)
+    session.pop(_FIRST_OWNER, None)
 
 
 def browser() -> str | None:
@@ -35,8 +49,8 @@ def ensure_browser() -> str:
     """The name of the browser that asks. Call it where a page is served: its starts then find it set."""
     if _BROWSER not in session:
         session[_BROWSER] = secrets.token_urlsafe(16)
-        if "longtask_owner" in g:
-            session[_FIRST_OWNER] = g.longtask_owner
+        if "owner" in kept():
+            session[_FIRST_OWNER] = kept()["owner"]
     name: str = session[_BROWSER]
     return name
 
@@ -53,9 +67,5 @@ def owner() -> tuple[str, str]:
         return "address", first
     if name := browser():
         return "browser", name
-    g.longtask_owner = client_address()
-    return "address", g.longtask_owner
-
-
-def init_app(app: Flask, identify: Identify | None) -> None:
-    app.extensions[_EXTENSION] = identify
+    kept()["owner"] = client_address()
+    return "address", kept()["owner"]

@@ -1,11 +1,12 @@
-"""Errors as RFC 9457 problem documents: how one is answered, and which errors of others become one."""
+"""Errors as RFC 9457 problem documents: how one is answered. Which errors are, and where, is said in protect.py."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
-from flask import Flask, Response, current_app, render_template, request
-from kombu.exceptions import OperationalError
+from flask import Response, current_app, render_template, request
 from redis.exceptions import RedisError
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.exceptions import (
@@ -19,11 +20,15 @@ from werkzeug.exceptions import (
 )
 from werkzeug.http import parse_accept_header
 
-from flask_longtask.celery.queues import QueueFull
+from flask_longtask.celery.broker.queues import QueueFull
 from flask_longtask.web import body
 
 #: Seconds after which a client may try again what an outage has prevented.
 RETRY_AFTER = 5
+
+
+class BadBody(BadRequest):
+    """The body of the request cannot be read: 400."""
 
 
 class BadField(BadRequest):
@@ -103,6 +108,22 @@ def _best_match(accept: str, offered: tuple[str, ...]) -> str:
     return parse_accept_header(accept, MIMEAccept).best_match(offered) or offered[0]
 
 
+class StoreAway(RedisError):
+    """Redis does not answer a question about tasks. A protected route answers 503."""
+
+
+@contextmanager
+def _asking() -> Iterator[None]:
+    try:
+        yield
+    except RedisError as error:
+        raise StoreAway(str(error)) from error
+
+
+#: Decorates what asks the store for a request: its errors are told from those of the app's own Redis.
+asking_the_store = _asking()
+
+
 def outage(error: Exception) -> Response:
     """503 for a Redis or a broker that does not answer; what it said goes to the log only.
 
@@ -112,10 +133,3 @@ def outage(error: Exception) -> Response:
         return problem(ServiceUnavailable(f"{error} Try again later.", retry_after=RETRY_AFTER))
     current_app.logger.warning("Redis or the broker cannot be reached: %s", error)
     return problem(OUTAGE)
-
-
-def init_app(app: Flask) -> None:
-    """Answer the errors of this extension in the whole app, whose own errors stay its own."""
-    app.register_error_handler(BadField, problem)
-    app.register_error_handler(RedisError, outage)
-    app.register_error_handler(OperationalError, outage)

@@ -1,9 +1,9 @@
 """The routes about tasks: status, cancel, lists, health; and the 202 that answers a started task."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from celery.result import AsyncResult
+from celery.result import AsyncResult, EagerResult, GroupResult
 from flask import Blueprint, Response, current_app, redirect, render_template, request, url_for
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
@@ -11,11 +11,22 @@ from werkzeug.exceptions import Conflict, HTTPException, NotFound
 from werkzeug.wrappers import Response as BaseResponse
 
 from flask_longtask.celery.backend import RedisBackend
-from flask_longtask.celery.queues import count_waiting
+from flask_longtask.celery.broker.queues import count_waiting
+from flask_longtask.installed import installed
 from flask_longtask.json_text import dumps, plain
 from flask_longtask.status import ENDED_STATES
-from flask_longtask.web import body, browser, idempotency, prefer, stream
-from flask_longtask.web.problems import RETRY_AFTER, BadField, prefers, problem, wants_html
+from flask_longtask.web import body, browser, clashes, ids, permission
+from flask_longtask.web.problems import (
+    RETRY_AFTER,
+    BadField,
+    asking_the_store,
+    prefers,
+    problem,
+    wants_html,
+)
+from flask_longtask.web.protection import idempotency
+from flask_longtask.web.protection.protect import protect
+from flask_longtask.web.streams import prefer, stream
 
 #: Seconds between two looks at a task: what `Retry-After` says and the page does.
 POLL_SECONDS = 2
@@ -25,9 +36,6 @@ MOST_IDS = 100
 
 #: What a task is told as.
 _KINDS = ("application/json", "text/html", stream.MIMETYPE)
-
-#: Characters that an id may have. Celery takes any text for one, and RabbitMQ no longer one than this.
-LONGEST_ID = 255
 
 Headers = Sequence[tuple[str, str]]
 
@@ -39,42 +47,103 @@ bp = Blueprint(
     template_folder="templates",
 )
 bp.register_error_handler(HTTPException, problem)
+bp.record_once(lambda state: state.app.url_map.converters.update(longtask_id=ids.TaskIdConverter))
+protect(bp)
 
 
-def accepted(result: AsyncResult) -> BaseResponse:
+def accepted(result: AsyncResult | GroupResult) -> BaseResponse:
     """The answer of a route that has started a task: `return accepted(my_task.delay(…))`.
 
     202 with the task's address in `Location` and its status object; a browser's plain form post is sent
     there instead (303). Remembers that this browser started it.
+
+    Of a group, chunks, or a chain that ends in a group, `Location` is the address of all of its tasks, and the body
+    is `{"tasks": {"<id>": status object}}`.
+
+    Raises TypeError for anything but what `delay` and its like return, and RuntimeError for a task that this
+    extension knows nothing of.
     """
-    task_id = idempotency.counts(result.id)
-    backend = _backend()
+    if isinstance(result, GroupResult):
+        return _accepted_group(result)
+    if not isinstance(result, AsyncResult):
+        raise TypeError(
+            f"accepted() takes what delay() returns, an AsyncResult or a GroupResult, "
+            f"not {type(result).__name__}."
+        )
+    task = _started(result)
+    location = _address("longtask.status", task_id=task["task_id"])
+    return _accepted(task, location, page=location)
+
+
+def _accepted_group(result: GroupResult) -> BaseResponse:
+    tasks = [_started(part) for part in _parts(result)]
+    by_id = {task["task_id"]: task for task in tasks}
+    location = _address("longtask.statuses", id=[*by_id][:MOST_IDS])
+    return _accepted({"tasks": by_id}, location, page=_address("longtask.tasks"))
+
+
+def _accepted(document: Mapping[str, Any], location: str, page: str) -> BaseResponse:
+    if wants_html():
+        return redirect(page, 303)
+    headers = [("Location", location), ("Retry-After", str(POLL_SECONDS))]
+    return _json(document, headers, status=202)
+
+
+def _parts(result: GroupResult) -> Iterator[AsyncResult]:
+    for part in result.results:
+        if isinstance(part, GroupResult):
+            yield from _parts(part)
+        else:
+            yield part
+
+
+def _started(result: AsyncResult) -> dict[str, Any]:
+    """The status object of a task that was started, which is in its browser's list from now on."""
+    ours = installed().celery
+    if result.app not in (None, ours):
+        raise RuntimeError(
+            f"The task was sent by the Celery app {result.app.main!r}, and not by that of this Flask app. "
+            "An app of your own is used by LongTask(app, celery=…)."
+        )
+    if isinstance(result, EagerResult) and not ours.conf.task_always_eager:
+        raise RuntimeError(
+            "The task was run by apply(), of which nothing is recorded: start it by delay()."
+        )
+    address = url_for("longtask.status", task_id=result.id, _external=False)
+    if clashes.is_the_apps(address.removeprefix(request.script_root)):
+        raise RuntimeError(
+            "The app has its own route at /status/<id>, so that progress cannot be shown there. "
+            'Set a prefix: LongTask(app, url_prefix="/jobs").'
+        )
+    task_id, backend = idempotency.counts(result.id), ours.backend
     task: dict[str, Any] | None
     if accepted_here := idempotency.just_accepted(task_id):
-        task = backend.describe_accepted(task_id, *accepted_here)
+        task = asking_the_store(backend.describe_accepted)(task_id, *accepted_here)
     else:
-        task = backend.describe([task_id])[task_id]
+        task = _describe([task_id])[task_id]
     if task is None:
-        raise RuntimeError("There is no such task: its transaction has not been committed.")
+        raise RuntimeError(
+            f"Task {task_id} was not recorded: its transaction has not been committed, or it was not sent."
+        )
     browser.remember(backend.store, task_id)
+    return task
+
+
+def _address(endpoint: str, **values: Any) -> str:
     # Absolute, unless the request was for no host that could be one.
-    location = url_for("longtask.status", task_id=task_id, _external=bool(request.host))
-    if wants_html():
-        return redirect(location, 303)
-    headers = [("Location", location), ("Retry-After", str(POLL_SECONDS))]
-    return _json(task, headers, status=202)
+    return url_for(endpoint, **values, _external=bool(request.host))
 
 
-@bp.get("/status/<path:task_id>")
+@bp.get("/status/<longtask_id:task_id>")
 def status(task_id: str) -> Response:
     """One task: as JSON, for a browser as a page, or as a stream of its changes."""
-    task = find_task(task_id)
+    task = _find(task_id)
     kind = prefers(*_KINDS)
     if kind == stream.MIMETYPE:
         return stream.stream({task_id: task})
     waited = prefer.wait_for_end(task_id, task)
     if waited is not None:
-        task = find_task(task_id)
+        task = _find(task_id)
     headers = [("Vary", "Accept")]
     if _runs(task):
         headers.append(("Retry-After", str(POLL_SECONDS)))
@@ -85,10 +154,10 @@ def status(task_id: str) -> Response:
     return _json(task, headers)
 
 
-@bp.get("/result/<path:task_id>")
+@bp.get("/result/<longtask_id:task_id>")
 def result(task_id: str) -> Response:
     """The result alone, of any size. The status object of a task with a large one has `result_bytes` instead."""
-    task = find_task(task_id)
+    task = _find(task_id)
     try:
         text = dumps(_backend().result(task_id)) + b"\n"
     except LookupError:
@@ -96,24 +165,24 @@ def result(task_id: str) -> Response:
     return Response(text, mimetype="application/json", headers=[("Cache-Control", "no-store")])
 
 
-@bp.delete("/status/<path:task_id>")
+@bp.delete("/status/<longtask_id:task_id>")
 def cancel(task_id: str) -> Response:
     """Cancel a task: it never starts, or stops at its next report, or is terminated."""
     body.read_to_its_end()
-    find_task(task_id)
+    _find(task_id, "cancel")
     if not _backend().cancel(task_id):
         raise Conflict("The task has already ended.")
     return _json(find_task(task_id))
 
 
-@bp.post("/status/<path:task_id>")
+@bp.post("/status/<longtask_id:task_id>")
 def cancel_by_form(task_id: str) -> BaseResponse:
     """The same for a form, which cannot send DELETE; then back to the task's page.
 
     A task that has ended just before is no error here: the page tells how it ended.
     """
     body.read_to_its_end()
-    find_task(task_id)
+    _find(task_id, "cancel")
     _backend().cancel(task_id)
     return redirect(url_for("longtask.status", task_id=task_id), 303)
 
@@ -124,17 +193,19 @@ def statuses() -> Response:
     task_ids = request.args.getlist("id")
     if not 1 <= len(task_ids) <= MOST_IDS:
         raise BadField("id", f"must be given 1 to {MOST_IDS} times.")
-    if not all(map(_is_id, task_ids)):
-        raise BadField("id", f"must have 1 to {LONGEST_ID} characters.")
+    if not all(map(ids.is_id, task_ids)):
+        raise BadField("id", f"must have 1 to {ids.LONGEST} characters.")
+    statuses = permission.permitted(_describe(task_ids), "read")
     if prefers("application/json", stream.MIMETYPE) == stream.MIMETYPE:
-        return stream.stream(_backend().describe(task_ids))
-    return _json({"tasks": _backend().describe(task_ids)}, [("Vary", "Accept")])
+        return stream.stream(statuses)
+    return _json({"tasks": statuses}, [("Vary", "Accept")])
 
 
 @bp.get("/tasks")
 def tasks() -> Response:
     """What this browser has started, newest first, without what has expired; for a browser as a page."""
-    known = _backend().describe(browser.started_here(_backend().store))
+    started_here = browser.started_here(_backend().store)
+    known = permission.permitted(_describe(started_here), "list")
     started = [task for task in known.values() if task]
     headers = [("Vary", "Accept")]
     if wants_html():
@@ -155,9 +226,8 @@ def health() -> Response:
         present = _backend().store.presence.look()
         if not present.writable:
             return _unhealthy("read-only", "Redis takes no writes: is it full, or a replica?")
-        celery = current_app.extensions["celery"]
-        waiting = count_waiting(celery)
-        warnings = celery.warnings()
+        waiting = count_waiting(installed().celery)
+        warnings = installed().celery.warnings()
     except (RedisError, OperationalError) as error:
         return _unhealthy("down", error)
     workers = len(present.workers) if present.workers or present.complete else None
@@ -172,21 +242,33 @@ def _unhealthy(redis: str, reason: object) -> Response:
 
 
 def _backend() -> RedisBackend:
-    backend: RedisBackend = current_app.extensions["celery"].backend
-    return backend
+    return installed().celery.backend
 
 
-def find_task(task_id: str) -> dict[str, Any]:
-    """The status object of a task. Raises NotFound if there is no such task."""
-    # Redis is not asked about what cannot be a task's id.
-    task = _backend().describe([task_id])[task_id] if _is_id(task_id) else None
-    if task is None:
-        raise NotFound("There is no such task: it was never submitted, or its result has expired.")
+@asking_the_store
+def _describe(task_ids: Sequence[str]) -> dict[str, dict[str, Any] | None]:
+    return _backend().describe(task_ids)
+
+
+def _find(task_id: str, action: str = "read") -> dict[str, Any]:
+    """The status object of a task which who is asking may read, and with which they may do this."""
+    task = find_task(task_id)
+    for each in {"read", action}:
+        permission.require(task, each)
     return task
 
 
-def _is_id(text: str) -> bool:
-    return 1 <= len(text) <= LONGEST_ID
+def find_task(task_id: str) -> dict[str, Any]:
+    """The status object of a task, for a route of the app's own.
+
+    Raises NotFound if there is no such task, and StoreAway when Redis does not answer. Whether who is asking may
+    read it is for the route to say.
+    """
+    # Redis is not asked about what cannot be a task's id.
+    task = _describe([task_id])[task_id] if ids.is_id(task_id) else None
+    if task is None:
+        raise NotFound("There is no such task: it was never submitted, or its result has expired.")
+    return task
 
 
 def _runs(task: Mapping[str, Any]) -> bool:

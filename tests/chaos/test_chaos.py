@@ -13,7 +13,7 @@ from tests.chaos.run import PEACE, run
 SECONDS = 60
 SEED = 2026
 
-#: What the promises are not kept for yet: see "Not kept yet" in docs/faults.md.
+#: What the promises are not kept for yet: see "Not kept yet" in docs/explanation/faults.md.
 WITHOUT = ("chord",)
 
 

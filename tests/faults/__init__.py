@@ -1,1 +1,1 @@
-"""What goes wrong in the world, done to real processes: docs/faults.md has the table."""
+"""What goes wrong in the world, done to real processes: docs/explanation/faults.md has the table."""

@@ -38,7 +38,7 @@ def on_rabbitmq(folder: Path, rabbit_server: RabbitServer) -> Iterator[System]:
 
 @pytest.fixture(scope="session")
 def all_took() -> Iterator[dict[str, dict[str, float]]]:
-    """How long things took, in seconds by test; printed at the end for docs/faults.md (pytest -s)."""
+    """How long things took, in seconds by test; printed at the end for docs/explanation/faults.md (pytest -s)."""
     took: dict[str, dict[str, float]] = {}
     yield took
     for test, seconds in took.items():

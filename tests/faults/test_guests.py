@@ -69,7 +69,9 @@ def test_a_worker_that_serves_another_queue_on_request_is_known_to_serve_it(
 
     # And when it was asked to leave it, one is told that
     celery(system, "control", "cancel_consumer", "other")
-    system.wait([system.start("quick", queue="other")], status=NOBODY)
+    system.wait(
+        [system.start("quick", queue="other")], status="Waiting: no worker serves the queue other"
+    )
 
 
 def test_celerys_own_tools_leave_no_key_without_a_bound(system: System) -> None:

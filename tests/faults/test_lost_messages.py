@@ -111,6 +111,8 @@ def loses_nothing(system: System) -> None:
     busy = running(system, 15, 15)
     later = [system.start("quick", countdown=16) for _ in range(3)]
     others = [system.start("quick") for _ in range(8)]
+    # And one in a queue that no setting names and no worker serves yet
+    others.append(system.start("quick", queue="elsewhere"))
 
     # Then for as long as that is so none of them is told as anything but waiting
     since = time.monotonic()
@@ -122,6 +124,7 @@ def loses_nothing(system: System) -> None:
         time.sleep(0.2)
 
     # And each is run once
+    system.worker("elsewhere", "-Q", "elsewhere")
     system.wait([*busy, *later, *others], state="SUCCESS", attempt=1)
 
 

@@ -1,4 +1,4 @@
-"""Several machines with one Redis, of which one and then another is cut off and comes back (docs/scaling.md)."""
+"""Several machines with one Redis, of which one after the other is cut off and back (docs/explanation/scaling.md)."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 
 from tests.faults.network import Network
 from tests.faults.system import LEASE
-from tests.processes import PATIENCE, Process, WebServer, Worker, find_program, wait_until
+from tests.processes import PATIENCE, Process, WebServer, Worker, redis_program, wait_until
 
 REDIS, WEB_ONE, WEB_TWO = 1, 11, 12
 WORKERS = {"one": 21, "two": 22, "cut": 23}
@@ -49,7 +49,7 @@ class Machines:
         url = f"redis://:a-password@{network.back(REDIS)}:6379/0"
         data = folder / "machines-redis-data"
         data.mkdir()
-        command = [*network.inside(REDIS), find_program("redis-server", "valkey-server")]
+        command = [*network.inside(REDIS), redis_program()]
         command += ["--bind", network.back(REDIS), "--requirepass", "a-password", "--save", ""]
         command += ["--appendonly", "yes", "--dir", str(data)]
         redis_server = Process("machines-redis", command, folder, {})

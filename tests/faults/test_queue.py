@@ -45,7 +45,7 @@ def test_that_nobody_serves_a_queue_is_told(system: System, took: dict[str, floa
 
     # A task of another queue is told that nobody is there for it
     elsewhere = system.start("quick", queue="other")
-    system.wait([elsewhere], status=NOBODY)
+    system.wait([elsewhere], status="Waiting: no worker serves the queue other")
 
     # And once the worker is gone, so is the one that waits for it
     system.workers["worker"].stop()

@@ -17,8 +17,8 @@ from tests.processes import (
     Process,
     WebServer,
     environment,
-    find_program,
     free_port,
+    redis_program,
     wait_until,
 )
 
@@ -35,7 +35,7 @@ class Node(Process):
         self.port = free_port()
         file = folder / f"{name}.conf"
         file.write_text(f"port {self.port}\nbind 127.0.0.1\ndir {folder}\n{settings}")
-        program = find_program("redis-server", "valkey-server")
+        program = redis_program()
         super().__init__(name, [program, str(file), *options], folder, {})
         self.wait_for(self.answers)
 

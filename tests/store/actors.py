@@ -4,6 +4,7 @@ import json
 from itertools import count
 from typing import Any
 
+import pytest
 from redis import Redis
 
 from flask_longtask.store import (
@@ -26,6 +27,9 @@ MOST_LOST = 3
 
 #: Seconds for which an ended task is kept, so long that none expires during a test.
 EXPIRES = 60
+
+#: For a test that asks Redis what fakeredis cannot tell, or asks so much that it takes too long there.
+on_redis_only = pytest.mark.parametrize("redis", ["redis"], indirect=True)
 
 _numbers = count(1)
 

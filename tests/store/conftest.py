@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from redis import Redis
+from redis import ConnectionPool, Redis
 
 from flask_longtask.store import Store
+from flask_longtask.testing.in_memory import new_redis
 from tests.processes import RedisServer
 from tests.store.actors import EXPIRES, Worker
 
@@ -18,9 +19,15 @@ def store_server(folder: Path) -> Iterator[RedisServer]:
     server.stop()
 
 
-@pytest.fixture
-def redis(store_server: RedisServer) -> Iterator[Redis]:
-    with Redis.from_url(store_server.url()) as client:
+@pytest.fixture(params=["redis", "fakeredis"])
+def redis(request: pytest.FixtureRequest) -> Iterator[Redis]:
+    """The real one, and the one that `flask_longtask.testing` puts into its place."""
+    if request.param == "fakeredis":
+        with Redis(connection_pool=ConnectionPool(**new_redis())) as client:
+            yield client
+        return
+    server: RedisServer = request.getfixturevalue("store_server")
+    with Redis.from_url(server.url()) as client:
         client.flushall()
         yield client
 

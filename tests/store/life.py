@@ -1,6 +1,6 @@
 """Draws the life of a task: brings one into each state on a real Redis, does everything to it that can happen.
 
-`python -m tests.store.life` writes the tables into docs/life.md. A test compares them.
+`python -m tests.store.life` writes the tables into docs/explanation/life.md. A test compares them.
 """
 
 import json
@@ -28,7 +28,7 @@ from tests.store.actors import (
     send,
 )
 
-DOCUMENT = ROOT / "docs" / "life.md"
+DOCUMENT = ROOT / "docs" / "explanation" / "life.md"
 BEGIN, END = "<!-- begin: python -m tests.store.life -->\n", "<!-- end -->\n"
 
 #: In a cell: this cannot happen to a task in that state.

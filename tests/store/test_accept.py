@@ -16,6 +16,7 @@ from tests.store.actors import (
     cancel,
     claim_of,
     lose,
+    on_redis_only,
     record_of,
     send,
 )
@@ -281,6 +282,7 @@ def test_what_was_to_follow_a_task_that_could_not_be_sent_has_ended_too(
 # -- one step --------------------------------------------------------------------------------------
 
 
+@on_redis_only
 def test_a_redis_that_takes_no_writes_has_neither_record_nor_message(
     store: Store, redis: Redis
 ) -> None:

@@ -14,6 +14,7 @@ from tests.store.actors import (
     lose,
     lose_worker,
     message,
+    on_redis_only,
     record_of,
     send,
 )
@@ -285,6 +286,26 @@ def test_a_started_task_is_no_message_of_another_broker(store: Store, worker: Wo
     assert store.messages.missing(ready=0, sure=True) == (True, ["b"])
 
 
+def test_a_retry_that_another_broker_has_is_not_missing_however_long_it_waits(
+    store: Store, redis: Redis, worker: Worker
+) -> None:
+    # Given a task that is sent again while it still runs, and whose message is received at once
+    send(store, "a", nonce="first", elsewhere=True)
+    store.tasks.confirm("a", "first", sent=True)
+    attempt = worker.attempt("a")
+    attempt.start()
+    retry = {"retries": 1, "eta": store.clock.now() + 180}
+    send(store, "a", retry, nonce="retry", elsewhere=True, in_worker=True)
+    worker.beat("a")
+    store.tasks.confirm("a", "retry", sent=True)
+    attempt.rest()
+
+    # Then it waits for its time
+    assert redis.zscore(store.keys.sending, "a") is None
+    assert redis.zscore(store.keys.scheduled, "a") is not None
+    assert store.messages.missing(ready=0, sure=True) == (False, [])
+
+
 # -- cost ------------------------------------------------------------------------------------------
 
 
@@ -300,6 +321,7 @@ def calls(redis: Redis, what: Any) -> dict[str, int]:
     }
 
 
+@on_redis_only
 def test_the_audit_of_5000_tasks_costs_what_that_of_10_does(
     store: Store, redis: Redis, worker: Worker
 ) -> None:
@@ -322,6 +344,7 @@ def test_the_audit_of_5000_tasks_costs_what_that_of_10_does(
     assert not {"lrange", "hvals", "smembers"} & set(many)
 
 
+@on_redis_only
 def test_a_heartbeat_and_an_accepted_task_cost_the_same_however_many_wait(
     store: Store, redis: Redis, worker: Worker
 ) -> None:
@@ -337,6 +360,7 @@ def test_a_heartbeat_and_an_accepted_task_cost_the_same_however_many_wait(
     assert calls(redis, step) == few
 
 
+@on_redis_only
 def test_more_lost_tasks_than_a_script_can_return_are_found_one_look_after_another(
     store: Store, redis: Redis
 ) -> None:

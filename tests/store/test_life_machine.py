@@ -1,4 +1,4 @@
-"""Tasks in any order of events, on a real Redis, against a small model of what docs/life.md says."""
+"""Tasks in any order of events, on a real Redis, against a small model of what docs/explanation/life.md says."""
 
 import json
 from collections import Counter
@@ -255,7 +255,7 @@ class Life(RuleBasedStateMachine):
         attempt = data.draw(st.sampled_from(self.started))
         task = self.tasks[attempt.task_id]
         if task.is_open and not (task.is_known and task.is_run_by(attempt)):
-            return  # an older one would send a message of its own: see docs/life.md
+            return  # an older one would send a message of its own: see docs/explanation/life.md
         due = {"eta": self.store.clock.now() + 3600} if is_later else {}
         acceptance = attempt.send_again(due)
         if not task.is_open:

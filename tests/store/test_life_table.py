@@ -1,4 +1,4 @@
-"""docs/life.md says what the code does."""
+"""docs/explanation/life.md says what the code does."""
 
 from redis import Redis
 

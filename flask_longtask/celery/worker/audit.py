@@ -6,7 +6,7 @@ from typing import Any
 
 from kombu.exceptions import OperationalError
 
-from flask_longtask.celery.queues import count_waiting
+from flask_longtask.celery.broker.queues import count_waiting
 from flask_longtask.store.messages import SENDING_GRACE
 
 logger = logging.getLogger(__name__)
@@ -30,16 +30,16 @@ class Audit:
         if now < self._next:
             return
         self._next = now + INTERVAL
-        ready = None
+        store, ready = self._app.backend.store, None
         if not self._app.broker_is_store:
             try:
-                ready = count_waiting(self._app)
+                # A task may be sent to a queue that no setting of this worker names.
+                ready = count_waiting(self._app, *{*self._app.amqp.queues, *store.tasks.queues()})
             except OperationalError:
                 # Nothing is known about messages while their broker is away, nor before it has handed them out again.
-                self._app.backend.store.messages.unsettle(SENDING_GRACE)
+                store.messages.unsettle(SENDING_GRACE)
                 return
-        messages = self._app.backend.store.messages
-        too_few, lost = messages.missing(ready, sure=self._too_few >= SURE_AFTER - 1)
+        too_few, lost = store.messages.missing(ready, sure=self._too_few >= SURE_AFTER - 1)
         self._too_few = self._too_few + 1 if too_few else 0
         for task_id in lost:
             self._app.backend.lose(task_id)

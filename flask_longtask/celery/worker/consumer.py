@@ -17,7 +17,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from flask_longtask.celery.attempt import WORKER_ID, is_stopping
-from flask_longtask.celery.message import Copy, Unusable
+from flask_longtask.celery.broker.message import Copy, Unusable
 from flask_longtask.celery.worker.protocol import fault_of, is_name
 from flask_longtask.celery.worker.step import leases_of
 from flask_longtask.json_text import pack

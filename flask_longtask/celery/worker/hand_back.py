@@ -53,7 +53,8 @@ class HandBack(bootsteps.StartStopStep):  # type: ignore[misc]
 
     def _hand_back_all(self, consumer: Any) -> None:
         # Those that a process has, though it may not have said yet that it has begun, too.
-        task_ids = [request.id for request in tuple(state.reserved_requests)]
+        requests = {*state.reserved_requests, *state.active_requests}
+        task_ids = [request.id for request in requests]
         _end_running(consumer)
         with suppress(*consumer.connection_errors):
             # First the records: a worker that takes the message at once is not to find the task running.

@@ -15,10 +15,11 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from flask_longtask.celery.attempt import WORKER_ID, Pool, is_stopping
-from flask_longtask.celery.transport import QoS
+from flask_longtask.celery.broker.transport import QoS
 from flask_longtask.celery.worker.audit import Audit
 from flask_longtask.celery.worker.step import AFTER_TASKS, leases_of
 from flask_longtask.store.presence import INTERVAL
+from flask_longtask.versions import VERSION
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +61,8 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no
     def _withdraw(self, **_: Any) -> None:
         """The worker's tasks have ended, or were handed back."""
         self._has_stopped.set()
+        if self._thread is not None:
+            self._thread.join()  # its heartbeat would make this worker known again
         # If it cannot be said now, another worker finds that this one is lost.
         with suppress(RedisError, OperationalError):
             for store in self._consumer.app.stores:
@@ -81,7 +84,9 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no
         queues = [] if is_stopping() else [q.name for q in consumer.task_consumer.queues]
         reserved, is_all = ((), False) if consumer.app.broker_is_store else self._reserved.news()
         for store in consumer.app.stores:
-            beat = store.workers.beat(WORKER_ID, consumer.hostname, queues, lapse, reserved, is_all)
+            beat = store.workers.beat(
+                *(WORKER_ID, consumer.hostname, queues, lapse, reserved, is_all), version=VERSION
+            )
             for worker in beat.lost:
                 logger.warning("Worker %s is lost: its tasks are handed out again", worker)
                 if consumer.app.message_store is None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask_longtask.celery.transport import QoS
+from flask_longtask.celery.broker.transport import QoS
 
 #: Every step comes after the one that has begun to take messages.
 AFTER_TASKS = ("celery.worker.consumer.tasks:Tasks",)

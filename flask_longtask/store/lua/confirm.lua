@@ -5,7 +5,9 @@
 -- Returns {now, whether the record was changed}.
 
 local record = load_record(options.id)
-if not record or record.nonce ~= options.nonce or record.ended or record.running then
+-- What runs was sent before, unless this is the message of its retry.
+local has_begun = record and record.running and not (record.resent and options.sent)
+if not record or record.nonce ~= options.nonce or record.ended or has_begun then
     return {string.format('%.6f', now), 0}
 end
 if options.sent then

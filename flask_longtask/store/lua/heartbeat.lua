@@ -24,7 +24,8 @@ if options.all_reserved then
 end
 for _, id in ipairs(options.reserved) do
     local record = load_record(id)
-    if record and not record.running and not record.ended then
+    local waits = record and (not record.running or record.resent) -- it runs, and its retry waits
+    if waits and not record.ended then
         redis.call('SADD', key('reserved', options.worker), id)
     end
 end

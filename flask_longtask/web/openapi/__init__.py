@@ -1,5 +1,7 @@
 """The HTTP contract as an OpenAPI 3.1 document, at `/openapi.json`: what an app uses to add its own routes.
 
+::
+
     @app.post("/longtask")
     @openapi.documented(openapi.starts("Start a long task", steps=openapi.whole_number(1, 1000)))
     def start_longtask(): …
@@ -15,12 +17,10 @@ from flask_longtask.web.openapi.app_operations import (
     tells,
     whole_number,
 )
-from flask_longtask.web.openapi.document import init_app
 from flask_longtask.web.openapi.parts import problems
 
 __all__ = [
     "documented",
-    "init_app",
     "page",
     "problems",
     "seconds",

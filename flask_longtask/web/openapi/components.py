@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from flask_longtask.web.idempotency import HEADER, LONGEST_KEY
+from flask_longtask.web.ids import LONGEST
 from flask_longtask.web.openapi.parts import HTML, complete_object, header, problem
-from flask_longtask.web.routes import LONGEST_ID
+from flask_longtask.web.protection.idempotency import HEADER, LONGEST_KEY
 
 _RETRY_AFTER = {"Retry-After": header("seconds")}
 
@@ -29,7 +29,7 @@ _RESPONSES: dict[str, Any] = {
     "503": problem("Redis or the broker is away, or the queue is full.", **_RETRY_AFTER),
 }
 
-ID = {"type": "string", "minLength": 1, "maxLength": LONGEST_ID}
+ID = {"type": "string", "minLength": 1, "maxLength": LONGEST}
 
 _TIME = {"type": ["string", "null"], "format": "date-time"}
 

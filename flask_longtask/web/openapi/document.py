@@ -51,7 +51,3 @@ def _complete(app: Flask, endpoint: str, method: str, operation: Schema) -> dict
         codes += [401, 429]
     responses = {**problems(*codes), **operation["responses"]}
     return {"operationId": endpoint, **operation, "responses": dict(sorted(responses.items()))}
-
-
-def init_app(app: Flask) -> None:
-    app.register_blueprint(bp)

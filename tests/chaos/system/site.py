@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response
 from app import app, celery, long_task
 from flask_longtask import accepted
 from flask_longtask.json_text import dumps
-from flask_longtask.web.idempotency import counts
+from flask_longtask.web.protection.idempotency import counts
 from tests.chaos.system import tasks
 
 __all__ = ["app", "celery"]

@@ -4,9 +4,9 @@ Every task that a request with this header starts is claimed in Redis, under who
 request's method, path and key and the task's number among those of the request, in the very step that accepts
 it (accept.lua). A second request starts nothing and is given the first one's task; with another body it is refused.
 
-A route needs nothing for this, whether it starts one task, several, a chain or a chord; of a group each task
-is the same again, but its GroupResult is not. Whatever else a route does, it does each time it is asked: see
-`started_before`. Bodies are compared byte by byte, forms by their fields and the bytes of their files.
+A protected route (protect.py) needs nothing for this, whether it starts one task, several, a chain or a chord; of
+a group each task is the same again, but its GroupResult is not. Whatever else a route does, it does each time it is
+asked: see `started_before`. Bodies are compared byte by byte, forms by their fields and the bytes of their files.
 
 A key counts until its task's result expires (`result_expires`), and for whoever sent it only. Clients without
 a session that share an address share their keys, so one should be as hard to guess as a task's id: a UUID.
@@ -18,15 +18,17 @@ from hashlib import blake2b
 from typing import IO
 
 from celery.result import AsyncResult
-from flask import Flask, current_app, g, has_request_context, request
+from flask import current_app, has_request_context, request
 from werkzeug.exceptions import Conflict, UnprocessableEntity
 
 from flask_longtask.celery.sender import BUSY_PATIENCE
 from flask_longtask.celery.sending import Requests
+from flask_longtask.installed import EXTENSION, installed
 from flask_longtask.store import Acceptance, Accepted, Claim, Record
 from flask_longtask.web import body
-from flask_longtask.web.owner import owner
-from flask_longtask.web.problems import BadField, problem
+from flask_longtask.web.kept import kept
+from flask_longtask.web.owner import owner, user
+from flask_longtask.web.problems import BadField, asking_the_store
 
 HEADER = "Idempotency-Key"
 
@@ -70,19 +72,24 @@ class FlaskRequests(Requests):
     def claim(self) -> Claim | None:
         if not _applies():
             return None
-        number = g.setdefault("longtask_claims", 0)
-        g.longtask_claims = number + 1
+        number = kept().get("claims", 0)
+        kept()["claims"] = number + 1
         return _claim(number)
 
+    def owner(self) -> str | None:
+        # An app without this extension may send the tasks of one that has it.
+        is_ours = has_request_context() and EXTENSION in current_app.extensions
+        return user() if is_ours else None
+
     def answer_with(self, earlier: Sequence[str], instead_of: Sequence[str]) -> None:
-        g.setdefault("longtask_earlier", {}).update(zip(instead_of, earlier, strict=False))
+        kept().setdefault("earlier", {}).update(zip(instead_of, earlier, strict=False))
 
     def counts(self, task_id: str) -> str:
         return counts(task_id)
 
     def on_accepted(self, task_id: str, acceptance: Acceptance) -> None:
         if has_request_context() and acceptance.record is not None:
-            g.setdefault("longtask_accepted", {})[task_id] = acceptance.record, acceptance.ahead
+            kept().setdefault("accepted", {})[task_id] = acceptance.record, acceptance.ahead
 
     def refuse(self, outcome: Accepted) -> None:
         raise KeyReused if outcome is Accepted.REUSED else KeyBusy
@@ -92,20 +99,20 @@ def counts(task_id: str) -> str:
     """The id of the task that stands for this one in the answer: in most cases it itself."""
     if not has_request_context():
         return task_id
-    earlier: Mapping[str, str] = g.get("longtask_earlier", {})
+    earlier: Mapping[str, str] = kept().get("earlier", {})
     return earlier.get(task_id, task_id)
 
 
 def just_accepted(task_id: str) -> tuple[Record, int] | None:
     """The record of a task that this request has started, and how many tasks are ahead of it."""
-    accepted: Mapping[str, tuple[Record, int]] = g.get("longtask_accepted", {})
+    accepted: Mapping[str, tuple[Record, int]] = kept().get("accepted", {})
     return accepted.get(task_id)
 
 
 def started_before() -> AsyncResult | None:
     """The task that an earlier request with the same `Idempotency-Key` has started.
 
-    For a route that does something else before it starts its task and must not do that twice:
+    For a route that does something else before it starts its task and must not do that twice::
 
         if earlier := started_before():
             return accepted(earlier)
@@ -113,17 +120,25 @@ def started_before() -> AsyncResult | None:
     While such a request is still being answered, this waits: what it does may be done and its task not yet sent.
     Raises KeyBusy if that takes longer than a client should wait, and KeyReused if that request had another body.
     """
+    if not has_request_context():
+        return None
+    check_key()
     if not _applies():
         return None
-    celery_app, claim = current_app.extensions["celery"], _claim(0)
+    return _started_before(_claim(0))
+
+
+@asking_the_store
+def _started_before(claim: Claim) -> AsyncResult | None:
+    celery_app = installed().celery
     backend = celery_app.backend
     claims = backend.store.claims
     task_ids, same_body = claims.tasks(claim)
-    if not task_ids and "longtask_turn" not in g:
+    if not task_ids and "turn" not in kept():
         turn = claims.take_turn(claim, BUSY_PATIENCE)
         if turn is None:
             raise KeyBusy
-        g.longtask_turn = turn  # until this request has been answered
+        kept()["turn"] = turn  # until this request has been answered
         task_ids, same_body = claims.tasks(claim)
     (first,) = backend.read(task_ids[:1]) or [None]
     # A task that could not be sent does not count.
@@ -134,25 +149,27 @@ def started_before() -> AsyncResult | None:
     return celery_app.AsyncResult(task_ids[0])
 
 
-def _end_turn(error: BaseException | None) -> None:
-    if turn := g.pop("longtask_turn", None):
-        current_app.extensions["celery"].backend.store.claims.end_turn(turn)
+def end_turn(error: BaseException | None) -> None:
+    """The request has been answered: the next one with its key may be."""
+    if turn := kept().pop("turn", None):
+        installed().celery.backend.store.claims.end_turn(turn)
 
 
-def init_app(app: Flask) -> None:
-    app.before_request(_check_key)
-    app.teardown_request(_end_turn)
-    app.register_error_handler(KeyReused, problem)
-    app.register_error_handler(KeyBusy, problem)
-
-
-def _check_key() -> None:
+def check_key() -> None:
+    """From now on the key of this request counts. Raises BadField for one that is none."""
+    kept()["key_counts"] = True
     if request.endpoint and _applies():  # else it is 404 or 405, whatever the key
         _key()
 
 
 def _applies() -> bool:
-    return has_request_context() and request.method in _METHODS and HEADER in request.headers
+    return (
+        has_request_context()
+        and request.method in _METHODS
+        and HEADER in request.headers
+        # Elsewhere the header is the app's own affair.
+        and "key_counts" in kept()
+    )
 
 
 def _key() -> str:
@@ -167,13 +184,12 @@ def _key() -> str:
 
 
 def _claim(number: int) -> Claim:
-    if "longtask_body" not in g:
-        g.longtask_body = _fingerprint()
-        g.longtask_owned_by = owner()
+    if "body" not in kept():
+        kept().update(body=_fingerprint(), owned_by=owner())
     name = blake2b(digest_size=16)
-    _add(name, *g.longtask_owned_by, request.method, request.script_root + request.path)
+    _add(name, *kept()["owned_by"], request.method, request.script_root + request.path)
     _add(name, _key(), str(number))
-    return Claim(name.hexdigest(), g.longtask_body)
+    return Claim(name.hexdigest(), kept()["body"])
 
 
 def _fingerprint() -> str:

@@ -4,10 +4,11 @@ from contextlib import nullcontext
 from typing import Any
 
 import celery
+from kombu.entity import Queue
 from kombu.exceptions import OperationalError
 from kombu.transport import virtual
 
-from flask_longtask.celery.transport import LeaseChannel
+from flask_longtask.celery.broker.transport import LeaseChannel
 
 
 class QueueFull(OperationalError):
@@ -17,12 +18,14 @@ class QueueFull(OperationalError):
         super().__init__(f"{most:,} {'task waits' if most == 1 else 'tasks wait'} already.")
 
 
-def count_waiting(app: celery.Celery, name: str | None = None) -> int:
-    """Messages that no worker has taken yet, in one queue or in all of the app's.
+def count_waiting(app: celery.Celery, *names: str) -> int:
+    """Messages that no worker has taken yet, in these queues or, without names, in all of the app's.
 
     Raises kombu.exceptions.OperationalError when the broker cannot be reached.
     """
-    queues = app.amqp.queues.values() if name is None else [app.amqp.queues[name]]
+    known = app.amqp.queues
+    # By an index, Celery would add one that it does not know to those that a worker takes messages from.
+    queues = [known.get(name) or Queue(name) for name in names or known]  # type: ignore[no-untyped-call]
     with app.connection_or_acquire() as connection:
         connection.ensure_connection(max_retries=1, interval_start=0, timeout=1)
         try:

@@ -1,4 +1,4 @@
-"""LONGTASK_API_TOKEN: where it is set, every request but `/health` needs it.
+"""LONGTASK_API_TOKEN: where it is set, every request to a protected route but `/health` needs it.
 
 A program sends it as a bearer token (RFC 6750). A person is asked for it once, by the page that answers the
 first request; the browser's session cookie then says that it was given, on every request that a page makes,
@@ -13,16 +13,17 @@ import hmac
 from hashlib import sha256
 from urllib.parse import unquote
 
-from flask import Blueprint, Flask, Response, current_app, redirect, request, session
+from flask import Blueprint, Response, current_app, redirect, request, session
 from redis.exceptions import RedisError
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import HTTPException, TooManyRequests, Unauthorized
 from werkzeug.wrappers import Response as BaseResponse
 
+from flask_longtask.installed import installed
 from flask_longtask.store.guesses import Guesses
 from flask_longtask.web.client import client_address
 from flask_longtask.web.fields import fields
-from flask_longtask.web.owner import ensure_browser
+from flask_longtask.web.owner import ensure_browser, forget
 from flask_longtask.web.problems import problem, wants_html
 
 _OPEN = frozenset({"longtask.health", "longtask_token.give", "longtask.static", "static"})
@@ -70,7 +71,7 @@ def give() -> BaseResponse:
         raise TokenWrong
     _check(token)
     # Nothing of a session that somebody else may have planted in this browser goes on.
-    session.clear()
+    forget()
     ensure_browser()
     session[_SESSION_FIELD] = _proof()
     if not wants_html():
@@ -81,6 +82,8 @@ def give() -> BaseResponse:
 
 def check_token() -> None:
     """Raise TokenMissing unless the request may pass."""
+    if not current_app.config["LONGTASK_API_TOKEN"]:
+        return
     if request.endpoint in _OPEN or _is_proof(session.get(_SESSION_FIELD)):
         return
     try:
@@ -90,15 +93,6 @@ def check_token() -> None:
     if shown is None or shown.type != "bearer" or not shown.token:
         raise TokenMissing
     _check(shown.token)
-
-
-def init_app(app: Flask) -> None:
-    if not app.config["LONGTASK_API_TOKEN"]:
-        return
-    app.before_request(check_token)
-    app.register_blueprint(bp)
-    app.register_error_handler(TokenMissing, problem)
-    app.register_error_handler(TooManyTokens, problem)
 
 
 def _proof() -> str:
@@ -114,7 +108,7 @@ def _is_proof(kept: object) -> bool:
 
 def _check(token: str) -> None:
     """Raise TokenWrong for another token than ours, and TooManyTokens once too many of them were shown."""
-    guesses: Guesses = current_app.extensions["celery"].backend.store.guesses
+    guesses: Guesses = installed().celery.backend.store.guesses
     address, most = client_address(), current_app.config["LONGTASK_WRONG_TOKENS"]
     if seconds := guesses.seconds_barred(address, most):
         raise TooManyTokens(seconds)

@@ -8,7 +8,7 @@ from typing import Any
 
 from kombu.transport import pyamqp
 
-from flask_longtask.celery.short_waits import ShortWaits
+from flask_longtask.celery.broker.short_waits import ShortWaits
 
 
 class Connection(pyamqp.Connection):

@@ -18,48 +18,56 @@ no event: it counts down by itself. Two events have names of their own:
            Redis is back, it tells how every task is.
 
 A comment every 15 seconds keeps proxies from closing the connection and finds clients that are gone. When
-the server is stopped the stream ends early, and browsers come back to the next server by themselves.
+the server is stopped, or serves one request at a time only, the stream ends early, and browsers come back by
+themselves.
 """
 
+import math
+import time
 from collections.abc import Iterator, Mapping
 
-import celery
-from flask import Flask, Response, current_app
+from flask import Response
 
+from flask_longtask.celery.app import Celery
+from flask_longtask.installed import installed
 from flask_longtask.json_text import dumps
 from flask_longtask.status import ENDED_STATES
 from flask_longtask.web.problems import OUTAGE, document
-from flask_longtask.web.subscription import Status, Subscription
+from flask_longtask.web.streams import may_wait
+from flask_longtask.web.streams.subscription import Status, Subscription
 
 MIMETYPE = "text/event-stream"
 
 #: Seconds without news after which a comment is sent.
 HEARTBEAT = 15.0
 
+#: Seconds for which a stream goes on where the app's `authorize` says who may read: a browser then asks anew.
+PERMITTED = 60.0
+
 #: Milliseconds after which a browser whose connection was lost tries again.
 RECONNECT = 2000
 
 
-def init_app(app: Flask, celery_app: celery.Celery) -> None:
+def subscribe(celery_app: Celery) -> Subscription:
+    """What the streams of an app are made from."""
     outage = b"event: problem\ndata: %b\n\n" % dumps(document(OUTAGE))
-    app.extensions["longtask_subscription"] = Subscription(celery_app, _event, outage)
-
-
-def subscription() -> Subscription:
-    subscription: Subscription = current_app.extensions["longtask_subscription"]
-    return subscription
+    return Subscription(celery_app, _event, outage)
 
 
 def stream(statuses: Mapping[str, Status]) -> Response:
     """The answer that tells how these tasks are from now on."""
-    response = Response(_events(subscription(), statuses), mimetype=MIMETYPE)
+    until = time.monotonic() + PERMITTED if installed().authorize else math.inf
+    events = _events(installed().subscription, statuses, until if may_wait() else 0)
+    response = Response(events, mimetype=MIMETYPE)
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"  # nginx would keep events until it has a bufferful
     response.vary.add("Accept")
     return response
 
 
-def _events(subscription: Subscription, statuses: Mapping[str, Status]) -> Iterator[bytes]:
+def _events(
+    subscription: Subscription, statuses: Mapping[str, Status], until: float
+) -> Iterator[bytes]:
     going_on = {
         task_id: status
         for task_id, status in statuses.items()
@@ -67,12 +75,12 @@ def _events(subscription: Subscription, statuses: Mapping[str, Status]) -> Itera
     }
     first = [_event(task_id, status) for task_id, status in statuses.items()]
     yield f"retry: {RECONNECT}\n\n".encode() + b"".join(first)
-    if not going_on:
+    if not going_on or not until:  # a browser comes back after RECONNECT
         return
     with subscription.watch(going_on) as watcher:
         left = set(going_on)
         del statuses, going_on, first  # thousands of streams may wait here for long
-        while left and not watcher.closed:
+        while left and not watcher.closed and time.monotonic() < until:
             told = watcher.wait(HEARTBEAT)
             left.difference_update(news.task_id for news in told if news.ended)
             yield b"".join(news.text for news in told) or b": nothing new\n\n"

@@ -7,8 +7,9 @@ from typing import Any
 
 from flask import request
 
+from flask_longtask.installed import installed
 from flask_longtask.status import ENDED_STATES
-from flask_longtask.web.stream import subscription
+from flask_longtask.web.streams import may_wait
 
 #: Seconds that one request may wait: less than proxies take for a dead connection.
 LONGEST = 50
@@ -23,13 +24,13 @@ def wait_for_end(task_id: str, status: Mapping[str, Any]) -> int | None:
     """
     # Only the first one counts, and what cannot be understood is ignored, as the RFC has it.
     preferred = _WAIT.search(request.environ.get("HTTP_PREFER", ""))
-    if preferred is None:
+    if preferred is None or not may_wait():
         return None
     seconds = min(int(preferred[1]), LONGEST)
     if status["state"] in ENDED_STATES:
         return seconds
     until = time.monotonic() + seconds
-    with subscription().watch({task_id: status}) as watcher:
+    with installed().subscription.watch({task_id: status}) as watcher:
         while (left := until - time.monotonic()) > 0 and not watcher.closed:
             if any(news.ended for news in watcher.wait(left)):
                 break

@@ -5,10 +5,8 @@ a request comes from (`Sec-Fetch-Site`, or at least `Origin`), and a page cannot
 client that says neither is no browser, e.g. curl, and needs no token.
 """
 
-from flask import Flask, request
+from flask import request
 from werkzeug.exceptions import Forbidden
-
-from flask_longtask.web.problems import problem
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
@@ -30,8 +28,3 @@ def check_origin() -> None:
     if site is None and (origin is None or origin == request.host_url.rstrip("/")):
         return
     raise CrossOrigin
-
-
-def init_app(app: Flask) -> None:
-    app.before_request(check_origin)
-    app.register_error_handler(CrossOrigin, problem)

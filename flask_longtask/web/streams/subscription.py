@@ -17,9 +17,9 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any, NamedTuple
 
-import celery
 from redis.exceptions import RedisError
 
+from flask_longtask.celery.app import Celery
 from flask_longtask.celery.backend import RedisBackend
 from flask_longtask.status import ENDED_STATES
 from flask_longtask.store import Changes
@@ -92,9 +92,7 @@ class Subscription:
     again how its tasks are.
     """
 
-    def __init__(
-        self, app: celery.Celery, write: Callable[[str, Status], bytes], outage: bytes
-    ) -> None:
+    def __init__(self, app: Celery, write: Callable[[str, Status], bytes], outage: bytes) -> None:
         self._app = app
         self._write = write
         self._outage = News("", outage, ended=False)

@@ -26,9 +26,9 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from flask_longtask.celery.attempt import WORKER_ID
-from flask_longtask.celery.message import Message, read
+from flask_longtask.celery.broker.message import Message, read
+from flask_longtask.celery.broker.short_waits import ShortWaits
 from flask_longtask.celery.sending import NotAccepted, sending
-from flask_longtask.celery.short_waits import ShortWaits
 from flask_longtask.store import Queue, Store
 from flask_longtask.store.messages import Messages, TakeRequest
 
@@ -47,12 +47,12 @@ ASK_SENTINEL = {
 
 #: By the schemes of URLs.
 _TRANSPORTS = {
-    "redis": "flask_longtask.celery.transport:Transport",
-    "rediss": "flask_longtask.celery.transport:Transport",
-    "sentinel": "flask_longtask.celery.transport:SentinelTransport",
-    "amqp": "flask_longtask.celery.rabbitmq:Transport",
-    "pyamqp": "flask_longtask.celery.rabbitmq:Transport",
-    "amqps": "flask_longtask.celery.rabbitmq:SSLTransport",
+    "redis": "flask_longtask.celery.broker.transport:Transport",
+    "rediss": "flask_longtask.celery.broker.transport:Transport",
+    "sentinel": "flask_longtask.celery.broker.transport:SentinelTransport",
+    "amqp": "flask_longtask.celery.broker.rabbitmq:Transport",
+    "pyamqp": "flask_longtask.celery.broker.rabbitmq:Transport",
+    "amqps": "flask_longtask.celery.broker.rabbitmq:SSLTransport",
 }
 
 
@@ -65,7 +65,6 @@ def options(broker_url: str) -> dict[str, Any]:
     """Transport options with which a broker that is silent is noticed."""
     if broker_url.startswith(("redis", "sentinel")):
         return {
-            "sentinel_kwargs": ASK_SENTINEL,
             "socket_connect_timeout": 1.0,
             "socket_timeout": SILENCE,
             # The same for what a worker does not wait for in a call of its own: the next message.
@@ -236,6 +235,8 @@ class Channel(LeaseChannel, redis.Channel):  # type: ignore[misc]
 class SentinelChannel(LeaseChannel, redis.SentinelChannel):  # type: ignore[misc]
     """The same where the broker is found by Sentinel."""
 
+    # Not by the options of a connection, which a worker tells whoever asks, as JSON.
+    sentinel_kwargs = ASK_SENTINEL
     from_transport_options: Any = (*redis.SentinelChannel.from_transport_options, "longtask_prefix")
 
 

@@ -1,0 +1,198 @@
+"""Routes of the app at the addresses of ours: such an address is the app's own, whichever routes were added first.
+
+Werkzeug takes the rule that was added first where two are equally good. So an app that adds a `/status` of its own
+after `LongTask(app)` would lose it. Where the two answer different methods, as `POST /tasks` and our `GET /tasks`,
+each has its own. A route such as `/<path:page>`, which takes whatever nothing else does, does not count.
+"""
+
+import re
+import threading
+from collections.abc import Iterable
+from copy import copy
+from typing import NamedTuple
+
+from flask import Flask, current_app, request
+from flask.globals import request_ctx
+from flask.signals import request_started
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.routing import Map, MapAdapter, RequestRedirect, Rule
+
+_EXTENSION = "longtask_rules"
+
+#: What the endpoints of ours begin with.
+_OURS = ("longtask.", "longtask_openapi.", "longtask_token.")
+
+#: One thread at a time makes rules: Werkzeug compiles them, and in Python 3.11 that fails in two threads at once
+#: (https://github.com/python/cpython/issues/106905).
+_reading = threading.RLock()
+
+_EXAMPLE = "00000000-0000-4000-8000-000000000000"
+
+
+class _Rules(NamedTuple):
+    """An app's rules at one moment: its own, and ours."""
+
+    number: int
+    own: Map
+    ours: Map
+    #: Those of the app by the copies in `own`.
+    originals: dict[int, Rule]
+    #: The first parts of the paths of ours that the app's own may have, too.
+    contested: frozenset[str]
+
+
+class Clashes:
+    """Knows which addresses of ours are the app's own."""
+
+    def __init__(self, app: Flask) -> None:
+        self._app = app
+        self._rules = _Rules(-1, Map(), Map(), {}, frozenset())
+
+    def give_way(self) -> None:
+        """Let this request be answered as it was without us, if its address is the app's own."""
+        rules = self._present_rules()
+        # Flask has a sentence about the methods of an address, too.
+        is_about_methods = request.method == "OPTIONS" or isinstance(
+            request.routing_exception, MethodNotAllowed
+        )
+        ours = request.url_rule
+        is_contested = ours and _is_ours(ours) and _first_part(ours) in rules.contested
+        if not rules.contested or not (is_about_methods or is_contested):
+            return
+        adapter = _like_flasks(rules.own)
+        if not _is_the_apps(adapter, _like_flasks(rules.ours)):
+            return
+        if request.method == "OPTIONS":
+            request_ctx.url_adapter = adapter  # by which Flask tells the methods
+        try:
+            rule, arguments = adapter.match(return_rule=True)
+            request.url_rule, request.view_args = rules.originals[id(rule)], dict(arguments)
+        except HTTPException as error:
+            request.routing_exception, request.url_rule, request.view_args = error, None, None
+
+    def is_the_apps(self, path: str) -> bool:
+        """Whether a GET of this path, in this request's site, is answered by the app's own route."""
+        rules = self._present_rules()
+        if not rules.contested:
+            return False
+        return _is_the_apps(_like_flasks(rules.own), _like_flasks(rules.ours), path, "GET")
+
+    def hidden(self) -> list[str]:
+        """The addresses of ours at which the app's own routes are."""
+        rules = self._present_rules()
+        own, ours = (each.bind("localhost") for each in (rules.own, rules.ours))
+        found = set()
+        for rule in rules.ours.iter_rules() if rules.contested else ():
+            path = re.sub(r"<[^<>]+>", _EXAMPLE, rule.rule)
+            methods = rule.methods or ()
+            if any(_is_the_apps(own, ours, path, each) for each in methods if each != "OPTIONS"):
+                found.add(re.sub(r"<\w+:", "<", rule.rule))
+        return sorted(found)
+
+    def _present_rules(self) -> _Rules:
+        if self._rules.number != _count(self._app):
+            with _reading:
+                if self._rules.number != _count(self._app):
+                    self._read()
+        return self._rules
+
+    def _read(self) -> None:
+        rules = list(self._app.url_map.iter_rules())
+        own = [rule for rule in rules if not _is_ours(rule) and not rule.rule.startswith("/<")]
+        ours = [rule for rule in rules if _is_ours(rule)]
+        copies = [_copy(rule) for rule in own]
+        parts = {_first_part(rule) for rule in own}
+        contested = {_first_part(rule) for rule in ours}
+        is_any = any("<" in part for part in parts)
+        # In one step: other threads may be about to look.
+        self._rules = _Rules(
+            len(rules),
+            self._map(copies),
+            self._map(map(_copy, ours)),
+            dict(zip(map(id, copies), own, strict=True)),
+            frozenset(contested if is_any else contested & parts),
+        )
+        if hidden := self.hidden():
+            self._app.logger.warning(
+                "The app has its own routes at %s, which hide those of LongTask. "
+                'Set a prefix: LongTask(app, url_prefix="/jobs").',
+                " and ".join(hidden),
+            )
+
+    def _map(self, rules: Iterable[Rule]) -> Map:
+        app = self._app.url_map
+        return Map(
+            list(rules),
+            converters=app.converters,
+            default_subdomain=app.default_subdomain,
+            strict_slashes=app.strict_slashes,
+            merge_slashes=app.merge_slashes,
+        )
+
+
+def _is_the_apps(
+    own: MapAdapter, ours: MapAdapter, path: str | None = None, method: str | None = None
+) -> bool:
+    try:
+        own.match(path, method)
+    except RequestRedirect:
+        return True
+    except MethodNotAllowed:
+        pass
+    except HTTPException:
+        return False
+    else:
+        if (method or request.method) != "OPTIONS":
+            return True
+    both = set(own.allowed_methods(path)) & set(ours.allowed_methods(path))
+    return bool(both - {"OPTIONS"})
+
+
+def _like_flasks(rules: Map) -> MapAdapter:
+    """Matches this request as Flask does, by other rules."""
+    adapter = copy(request_ctx.url_adapter)
+    assert adapter is not None
+    adapter.map = rules
+    return adapter
+
+
+def _count(app: Flask) -> int:
+    return sum(1 for _ in app.url_map.iter_rules())
+
+
+def _is_ours(rule: Rule) -> bool:
+    return str(rule.endpoint).startswith(_OURS)
+
+
+def _first_part(rule: Rule) -> str:
+    return rule.rule.strip("/").partition("/")[0]
+
+
+def _copy(rule: Rule) -> Rule:
+    copied = rule.empty()
+    copied.websocket, copied.merge_slashes = rule.websocket, rule.merge_slashes
+    return copied
+
+
+def init_app(app: Flask) -> None:
+    app.extensions[_EXTENSION] = Clashes(app)
+    request_started.connect(_give_way, app)
+
+
+def _clashes(app: Flask) -> Clashes:
+    clashes: Clashes = app.extensions[_EXTENSION]
+    return clashes
+
+
+def _give_way(sender: Flask, **_: object) -> None:
+    _clashes(sender).give_way()
+
+
+def is_the_apps(path: str) -> bool:
+    """Whether a GET of this path is answered by the current app's own route, instead of ours."""
+    return _clashes(current_app).is_the_apps(path)
+
+
+def hidden() -> list[str]:
+    """The addresses of ours at which the current app's own routes are."""
+    return _clashes(current_app).hidden()
