@@ -34,11 +34,17 @@ ABOUT_THIS_APP = {"howto/running/this-app.md", "reference/cli.md"}
 LONG = {
     *ABOUT_THIS_APP,
     "howto/app/celery-progress.md",
+    "howto/app/groups.md",
+    "howto/app/idempotency.md",
     "howto/app/limits.md",
+    "howto/app/own-celery.md",
+    "howto/app/prefix.md",
     "howto/running/machines.md",
     "howto/running/proxies.md",
     "howto/running/rabbitmq.md",
     "howto/running/upgrading.md",
+    "reference/cli.md",
+    "tutorial/from-the-classic-tutorial.md",
 }
 
 Check = Callable[[Reader, Block], None]

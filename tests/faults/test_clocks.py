@@ -41,8 +41,11 @@ class Skewed(NamedTuple):
 
 @pytest.fixture(
     scope="module",
-    params=[("redis", 1), ("redis", -1), ("rabbitmq", 1)],
-    ids=["redis-web-ahead", "redis-web-behind", "rabbitmq-web-ahead"],
+    params=[
+        pytest.param(("redis", 1), id="redis-web-ahead"),
+        pytest.param(("redis", -1), id="redis-web-behind", marks=pytest.mark.long),
+        pytest.param(("rabbitmq", 1), id="rabbitmq-web-ahead", marks=pytest.mark.long),
+    ],
 )
 def skewed(request: pytest.FixtureRequest, folder: Path) -> Iterator[Skewed]:
     """Web server and two workers, each at least an hour off: from Redis and from each other."""
