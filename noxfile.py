@@ -39,6 +39,8 @@ NEEDS_FLASK_31 = [
     "test_a_form_of_too_many_parts_is_told_so",
     "test_the_limit_that_is_told_is_the_one_of_the_address",
 ]
+#: Celery 5.6 forgets that a result is to be ignored when an eager task is tried again.
+NEEDS_CELERY_57 = ["succeeds_silently"]
 
 
 def _packages(operator: str) -> list[str]:
@@ -61,7 +63,8 @@ def oldest(session: nox.Session) -> None:
     """The oldest versions that pyproject.toml allows."""
     session.install("-r", "requirements-dev.txt")
     session.install(*_packages("=="), "Werkzeug==3.0.0")
-    _run(session, "-k", " and ".join(f"not {name}" for name in NEEDS_FLASK_31))
+    left_out = [*NEEDS_FLASK_31, *NEEDS_CELERY_57]
+    _run(session, "-k", " and ".join(f"not {name}" for name in left_out))
 
 
 @nox.session(python=PYTHONS)
