@@ -18,9 +18,10 @@ def make_current(celery_app: celery.Celery, flask_app: Flask, is_given: bool) ->
     `celery_app` `is_given`: the Flask app's author has chosen it then.
     """
     current = app_or_default()
-    if current.main == "default":  # Celery's own, made by that question where there is no other
-        celery_app.set_default()
-    elif not is_given and not hasattr(current, "flask_app"):
+    # Celery's own "default" is made by that question where there is no other.
+    if current.main == "default" or hasattr(current, "flask_app"):
+        celery_app.set_default()  # for who is in no context: of several the last, as Celery has it
+    elif not is_given:
         flask_app.logger.warning(
             "The Celery app %r was there first, so shared tasks are its own. "
             "Give it to LongTask(app, celery=…), or make tasks with the task() of LongTask's Celery app.",

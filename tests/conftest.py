@@ -12,6 +12,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from celery import _state
 from hypothesis import HealthCheck, settings
 from playwright.sync_api import (
     Browser,
@@ -91,6 +92,14 @@ def app(redis_server: RedisServer) -> Iterator[Any]:
     celery.backend.client.close()
     celery.backend.result_consumer.stop()
     celery.close()
+
+
+@pytest.fixture(autouse=True)
+def celery_as_it_was() -> Iterator[None]:
+    """An app that is made by a test is not to be the default one of the tests that come after."""
+    default, current = _state.default_app, getattr(_state._tls, "current_app", None)
+    yield
+    _state.default_app, _state._tls.current_app = default, current
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A Redis of its own for these apps, a database for each of them, and Celery's current app as it was before a test."""
+"""A Redis of its own for these apps, and a database for each of them."""
 
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from celery import Celery, _state
+from celery import Celery
 from flask import Flask
 
 from flask_longtask import LongTask
@@ -41,14 +41,6 @@ def processes() -> Iterator[list[Process]]:
     yield started
     for process in started:
         process.stop()
-
-
-@pytest.fixture(autouse=True)
-def celery_as_it_was() -> Iterator[None]:
-    """An app that is made by a test is not to be the default one of the tests that come after."""
-    default, current = _state.default_app, getattr(_state._tls, "current_app", None)
-    yield
-    _state.default_app, _state._tls.current_app = default, current
 
 
 @pytest.fixture
