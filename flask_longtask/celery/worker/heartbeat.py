@@ -41,7 +41,8 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no
         self._consumer = consumer
         self._reserved = _Reserved()
         self._upkeep = _Upkeep()
-        worker_shutdown.connect(self._withdraw)
+        # Celery 5.6 takes the methods of two workers for one receiver without an id.
+        worker_shutdown.connect(self._withdraw, dispatch_uid=id(self))
 
     def start(self, consumer: Any) -> None:
         """The worker has connected, for the first time or again."""
