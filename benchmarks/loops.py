@@ -57,7 +57,7 @@ def track(count):
     task.push_request(id=str(uuid.uuid4()), task=task.name, hostname="benchmarks")
     task.before_start(task.request.id, (), {})
     seconds = loop(task.track(range(count), "Counting"))
-    task._stop_tracking(report=False)
+    task.request.tracker.stop(report=False)
     return seconds / count
 
 
