@@ -1,6 +1,7 @@
 """A worker in a thread of this process. What it takes its tasks from and stores them in is elsewhere."""
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -26,6 +27,7 @@ def run_worker(celery_app: Celery, **options: Any) -> Iterator[Any]:
             options = {"pool": "threads", "perform_ping_check": False, **options}
             try:
                 with start_worker(celery_app, **options) as worker:
+                    _await_heartbeat(celery_app)
                     yield worker
             finally:
                 worker_shutdown.send(sender=celery_app)  # as a worker's own process does
@@ -36,3 +38,9 @@ def run_worker(celery_app: Celery, **options: Any) -> Iterator[Any]:
         current.set_current()
         logging.getLogger().setLevel(level)
         Pool.has_processes, Pool.can_stop_tasks = pool
+
+
+def _await_heartbeat(celery_app: Celery) -> None:
+    """Wait until the store knows the worker, which is a moment after Celery calls it ready."""
+    while not celery_app.stores[-1].workers.heard():
+        time.sleep(0.01)

@@ -82,7 +82,8 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no
             self._has_stopped.wait(interval)
 
     def _beat(self, consumer: Any, lapse: float, audit: Audit) -> None:
-        queues = [] if is_stopping() else [q.name for q in consumer.task_consumer.queues]
+        serving = None if is_stopping() else consumer.task_consumer  # None once it is shut down
+        queues = [queue.name for queue in serving.queues] if serving else []
         reserved, is_all = ((), False) if consumer.app.broker_is_store else self._reserved.news()
         for store in consumer.app.stores:
             beat = store.workers.beat(
