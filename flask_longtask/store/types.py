@@ -33,7 +33,7 @@ class Accepted(Enum):
     """What came of accepting a task."""
 
     ACCEPTED = "accepted"
-    EARLIER = "earlier"  # the idempotency key stands for tasks of an earlier request
+    EARLIER = "earlier"  # the idempotency key or the id stands for tasks that were started earlier
     REUSED = "reused"  # it does, but that request had another body
     BUSY = "busy"  # it does, but that request does not know yet whether they could be sent
     FULL = "full"  # as many tasks wait in the queue as may

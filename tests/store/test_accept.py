@@ -232,6 +232,34 @@ def test_an_id_whose_task_has_ended_can_be_used_once_more(
     assert redis.ttl(store.keys.record("order-4711")) == -1
 
 
+def test_an_id_whose_task_is_open_starts_nothing(
+    store: Store, redis: Redis, worker: Worker
+) -> None:
+    send(store, "order-4711", nonce="first", followers={"b": {"task": "next"}})
+    attempt = worker.run()
+
+    again = send(store, "order-4711", nonce="second", claim=claim_of("key"))
+
+    assert (again.outcome, [*again.task_ids]) == (Accepted.EARLIER, ["order-4711", "b"])
+    assert record_of(store, "order-4711")["running"]
+    # Whoever has sent the first and was never answered does not end what the second has been promised.
+    store.tasks.confirm("order-4711", "first", sent=False)
+    assert send(store, "c", claim=claim_of("key")).task_ids == again.task_ids
+    worker.finish(attempt)
+    assert count_messages(redis) == 0
+    assert send(store, "d", claim=claim_of("key")).task_ids == again.task_ids
+    assert redis.ttl(store.keys.claim("key")) > 0
+
+
+def test_a_second_key_for_an_open_task_expires_by_itself(store: Store, redis: Redis) -> None:
+    send(store, "order-4711", claim=claim_of("first"))
+    send(store, "order-4711", claim=claim_of("second"))
+
+    assert send(store, "c", claim=claim_of("second")).task_ids == ["order-4711"]
+    assert redis.ttl(store.keys.claim("first")) == -1
+    assert redis.ttl(store.keys.claim("second")) > 0
+
+
 # -- what follows ----------------------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@
 --   sending_seconds  how long a message may take to be sent
 --
 -- Returns {outcome, now, …}: "accepted", the record and how many tasks are ahead; "earlier" and the ids of the
--- tasks that the key stands for; "reused", "busy", "full", "late" or "ended".
+-- tasks that the key stands for, or of the open task of this id; "reused", "busy", "full", "late" or "ended".
 
 local id, new, queue = options.id, options.record, options.record.queue
 local pushes = ARGV[2] ~= ''
@@ -27,6 +27,16 @@ end
 local function accepted(record)
     local ahead = redis.call('ZRANK', key('waiting', queue), id)
     return answer('accepted', cjson.encode(record), ahead or 0)
+end
+
+local function keep_claim(claim, task, ids)
+    local text = cjson.encode({body = claim.body, tasks = ids})
+    if not task.claim then
+        task.claim = claim.name
+        redis.call('SET', key('claim', claim.name), text)
+    elseif options.expires > 0 then -- the other key's expires with the task
+        redis.call('SET', key('claim', claim.name), text, 'EX', options.expires)
+    end
 end
 
 refuse_if_full()
@@ -60,6 +70,21 @@ if claim then
         end
         return answer('earlier', unpack(earlier.tasks))
     end
+end
+
+local is_sent = record and record.nonce and not record.sending
+if is_sent and not record.ended and not options.in_worker then
+    -- An id of the caller's own, whose task is still open: that task is the answer to this start, too.
+    local ids = {id}
+    for _, follower in ipairs(type(record.followers) == 'table' and record.followers or {}) do
+        ids[#ids + 1] = type(follower) == 'string' and follower or nil
+    end
+    if claim then
+        keep_claim(claim, record, ids)
+    end
+    record.nonce = options.nonce -- whoever has given up on the first start must not end the task any more
+    save_record(id, record)
+    return answer('earlier', unpack(ids))
 end
 
 if options.most_waiting > 0 then
@@ -110,8 +135,7 @@ for follower, its in pairs(options.followers) do
     end
 end
 if claim then
-    record.claim = claim.name
-    redis.call('SET', key('claim', claim.name), cjson.encode({body = claim.body, tasks = claim.tasks}))
+    keep_claim(claim, record, claim.tasks)
 end
 
 record.nonce = options.nonce

@@ -82,7 +82,8 @@ class FlaskRequests(Requests):
         return user() if is_ours else None
 
     def answer_with(self, earlier: Sequence[str], instead_of: Sequence[str]) -> None:
-        kept().setdefault("earlier", {}).update(zip(instead_of, earlier, strict=False))
+        if has_request_context():
+            kept().setdefault("earlier", {}).update(zip(instead_of, earlier, strict=False))
 
     def counts(self, task_id: str) -> str:
         return counts(task_id)
