@@ -1,1 +1,1 @@
-"""Celery and Kombu: sending tasks, receiving them, and what a worker does beside. The only private names of theirs."""
+"""Celery and Kombu: sends and receives tasks, and extends workers. Their private names are used here only."""
