@@ -1,1 +1,1 @@
-"""Celery and Kombu: sends and receives tasks, and extends workers. Their private names are used here only."""
+"""Sends tasks, receives them and extends workers, with Celery and Kombu. Their private names are used only here."""

@@ -68,8 +68,8 @@ BACKENDS = {
 def adopt(celery_app: celery.Celery, flask_app: Flask, requests: Requests) -> "Celery":
     """Add our parts to a Celery app, whoever has created it, and to no other.
 
-    Its tasks belong to `flask_app` from now on. `requests` knows the request that starts a task. The author's
-    settings take precedence over DEFAULTS, however and whenever they are made.
+    Its tasks belong to `flask_app` from now on. `requests` knows the request that starts a task. The settings of the
+    app's author take precedence over DEFAULTS, however and whenever they are set.
     """
     is_new = not isinstance(celery_app, Celery)
     if is_new:
@@ -135,7 +135,7 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         if not isinstance(backend, RedisBackend):
             url = str(self.conf.result_backend)
             if url.partition("://")[0] in BACKENDS:
-                reason = "this Celery app was used before it was passed to LongTask"
+                reason = "this Celery app was used before LongTask(app, celery=…) was called"
             else:
                 reason = f"result_backend is {maybe_sanitize_url(url)!r}"
             raise ImproperlyConfigured(

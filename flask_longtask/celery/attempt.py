@@ -9,8 +9,8 @@ from celery.app.task import Context, Task
 
 from flask_longtask.store import Run
 
-#: The id of this worker in the store, different from those of all other workers. Host name and process id alone are
-#: not: a restarted container has the same ones as before. Pool processes inherit the id.
+#: The unique id of this worker in the store. Host name and process id are not unique: a restarted container has the
+#: same ones as before. Pool processes inherit the id.
 WORKER_ID = f"{socket.gethostname().encode('ascii', 'replace').decode()}/{uuid4().hex[:12]}"
 
 

@@ -15,7 +15,7 @@ from flask_longtask.store.messages import Taken
 
 
 class Unusable(Exception):
-    """A message from a queue is not one that Celery writes. The text completes "It cannot be used: "."""
+    """A message from a queue is not one that Celery writes. Its text completes "Its message cannot be used: "."""
 
 
 class Copy(Unusable):
@@ -50,7 +50,7 @@ class Message(virtual.Message):
             super().__init__(payload, channel=channel, **options)  # type: ignore[no-untyped-call]
             for name in ("headers", "properties", "delivery_info"):
                 if not isinstance(getattr(self, name), dict):
-                    raise Unusable(f"its {name} is not an object")
+                    raise Unusable(f"its {name} field is not an object")
         except Exception:  # a missing field, a body in an unknown encoding, …
             error = sys.exc_info()
             tag = _part(payload, "properties").get("delivery_tag")

@@ -1,4 +1,4 @@
-"""Counts the tasks that wait in the queues of any broker, and the error for a queue that is full."""
+"""Counts the tasks that wait in the queues of any broker, and defines the error for a full queue."""
 
 from contextlib import nullcontext
 from typing import Any

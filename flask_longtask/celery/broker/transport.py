@@ -7,7 +7,7 @@ dead workers by themselves and need none of this.
 
 Kombu also loses a message if the worker dies, freezes or is cut off after Redis has sent the message and before the
 worker has noted that it holds it. Here one script takes and notes a message (take.lua). Since a script cannot wait, a
-worker whose queues are empty waits for the bell of each queue, a list that every message pushed to the queue rings.
+worker whose queues are empty waits for the bell of each queue: a list that gets an element with every message.
 """
 
 import time
@@ -32,8 +32,8 @@ from flask_longtask.celery.sending import NotAccepted, sending
 from flask_longtask.store import Queue, Store
 from flask_longtask.store.messages import Messages, TakeRequest
 
-#: Seconds after which no answer is expected any more. On a link that is cut, the kernel would go on sending for a
-#: quarter of an hour. A whole number, as Kombu needs it.
+#: Seconds after which no answer is expected any more. On a link that is cut, the kernel would retransmit for a quarter
+#: of an hour. A whole number, as Kombu needs it.
 SILENCE = 5
 
 #: Connection options for asking a Sentinel for the master. A user may be waiting, so the next Sentinel is asked soon
@@ -93,7 +93,7 @@ def publisher_options(broker_url: str) -> dict[str, Any]:
 
 
 class QoS(virtual.QoS):
-    """The messages that a worker holds on one channel. Redis has noted each since it was taken."""
+    """The messages that a worker holds on one channel. Redis notes each when it is taken."""
 
     #: When only the connection is lost, running tasks go on and keep their messages.
     restore_at_shutdown = False

@@ -1,7 +1,7 @@
 """Celery's consumer, which puts aside a message that it cannot handle, and goes on. protocol.py defines what it can.
 
-A bad message must do no further harm. Celery's own consumer logs some kinds of them, which leaves their tasks waiting
-for ever; the other kinds end the worker, and then the next worker that takes the message.
+A bad message must do no further harm. Celery's own consumer only logs some kinds of bad messages, which leaves their
+tasks waiting for ever. The other kinds end the worker, and then the next worker that takes the message.
 """
 
 import logging

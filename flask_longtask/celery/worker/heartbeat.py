@@ -45,7 +45,7 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no
         worker_shutdown.connect(self._withdraw, dispatch_uid=id(self))
 
     def start(self, consumer: Any) -> None:
-        """Handle that the worker has connected, for the first time or again."""
+        """Called when the worker has connected, for the first time or again."""
         _note_abilities(consumer.pool)
         qos = leases_of(consumer)
         if qos and self._qos is not None:
@@ -57,10 +57,10 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no
             self._thread.start()
 
     def stop(self, consumer: Any) -> None:
-        """Do nothing: the connection is lost, or the worker is stopping and its tasks may still run."""
+        """Called when the connection is lost or the worker is stopping. Does nothing: its tasks may still run."""
 
     def _withdraw(self, **_: Any) -> None:
-        """Stop, now that the worker's tasks have ended or were handed back, and forget the worker."""
+        """Called when the worker's tasks have ended or were handed back. Stops the heartbeat, forgets the worker."""
         self._has_stopped.set()
         if self._thread is not None:
             self._thread.join()  # another heartbeat would register this worker again

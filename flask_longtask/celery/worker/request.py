@@ -1,4 +1,4 @@
-"""The request for a message that a worker has received: converts its times, and completes what a lost process began."""
+"""Celery's request with its times by this host's clock. It also counts the tasks of lost processes in their chords."""
 
 import time
 from datetime import datetime, timedelta
@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 
 
 class Request(request.Request):  # type: ignore[misc]  # Celery has no types
-    """Converts `eta` and `expires` to this host's clock, by which Celery reads them and which may be an hour off."""
+    """Converts `eta` and `expires` to this host's clock, with which Celery compares them, since it may be wrong."""
 
     @property
     def eta(self) -> datetime | None:
