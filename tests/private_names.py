@@ -1,4 +1,4 @@
-"""Finds the private names of other libraries that the extension uses, by reading its source and their classes.
+"""Finds what the extension uses of other libraries' private names, by reading its source beside their classes.
 
 A private name begins with one underscore. Three kinds of use are found: `self._x`, `super()._x` and the definition of
 `_x` in a class that derives from a library's class which has `_x`; `thing._x` where `thing` is no object of the same
@@ -18,18 +18,18 @@ from typing import Any, NamedTuple
 
 from tests.sources import PACKAGE, Module, imports, modules
 
-#: The module that lists the private names.
+#: The module that lists them.
 LIST = f"{PACKAGE}.celery.private"
 
 _PRIVATE = re.compile(r"_[a-zA-Z]\w*")
 
-#: The methods of named tuples, which are public and have an underscore so that they cannot clash with fields.
+#: What named tuples have: these are public, and begin with an underscore to leave the others to their fields.
 _OF_NAMED_TUPLES = frozenset({"_asdict", "_fields", "_field_defaults", "_make", "_replace"})
 
-#: Keywords that Flask documents for `url_for`. All others are parts of the URL.
+#: Keywords that Flask documents for `url_for`, where others are parts of the address.
 _OF_URL_FOR = frozenset({"_anchor", "_external", "_method", "_scheme"})
 
-#: Packages whose private names are not checked here: our own and the standard library.
+#: Whose private names are no business of these tests: our own and the standard library's.
 _OWN_OR_STANDARD = frozenset({PACKAGE, "tests", *sys.stdlib_module_names})
 
 
@@ -39,7 +39,7 @@ class Use(NamedTuple):
     module: Module
     line: int
     name: str
-    #: The classes of libraries in which the name was found; none if the type of the object is unknown.
+    #: The classes of libraries in which the name was found; none where the type of the thing is unknown.
     owners: frozenset[type] = frozenset()
 
     def __str__(self) -> str:
