@@ -1,6 +1,7 @@
-"""Which Celery app `shared_task`, `AsyncResult(id)` and the like mean, where a process has several.
+"""Selects the Celery app that `shared_task`, `AsyncResult(id)` and the like use, where a process has several.
 
-Celery knows a default app for the process and a current one for each thread. Another's are left alone.
+Celery has a default app for the process and a current app for each thread. A default app that is not LongTask's stays
+the default.
 """
 
 import celery
@@ -12,19 +13,19 @@ from flask_longtask.installed import EXTENSION
 
 
 def make_current(celery_app: celery.Celery, flask_app: Flask, is_given: bool) -> None:
-    """Let shared tasks be those of `celery_app` while its Flask app is at work.
+    """Make `celery_app` the current Celery app in each app context of `flask_app`, for its shared tasks.
 
-    Where the process has a Celery app already that is none of ours, shared tasks stay its own, unless
-    `celery_app` `is_given`: the Flask app's author has chosen it then.
+    If the process already has a Celery app that is not LongTask's, shared tasks stay with that one, unless
+    `is_given`: then the author of the Flask app has passed `celery_app` to LongTask.
     """
     current = app_or_default()
-    # Celery's own "default" is made by that question where there is no other.
+    # Where there is no Celery app yet, `app_or_default` has just made one named "default".
     if current.main == "default" or hasattr(current, "flask_app"):
-        celery_app.set_default()  # for who is in no context: of several the last, as Celery has it
+        celery_app.set_default()  # outside of app contexts; of several, the last, as in Celery
     elif not is_given:
         flask_app.logger.warning(
-            "The Celery app %r was there first, so shared tasks are its own. "
-            "Give it to LongTask(app, celery=…), or make tasks with the task() of LongTask's Celery app.",
+            "Shared tasks belong to the Celery app %r, which was created first. Pass it to "
+            "LongTask(app, celery=…), or define tasks with the task() decorator of LongTask's Celery app.",
             current.main,
         )
         return

@@ -1,6 +1,6 @@
-"""Does something once a database transaction has committed, and never if it has not.
+"""Calls a function once a database transaction has committed, and never if it has not.
 
-Knows SQLAlchemy, which is optional and imported nowhere else in this package, and nothing of Celery.
+Knows SQLAlchemy, which is optional and imported nowhere else in this package, but not Celery.
 """
 
 import logging
@@ -16,14 +16,14 @@ Action = Callable[[], Any]
 
 
 def on_commit(session: Session | scoped_session[Any], action: Action) -> None:
-    """Call `action` when the transaction that this session is in has committed, savepoints and all.
+    """Call `action` once the session's transaction, and each savepoint around this call, has committed.
 
-    It is called with the connection already given back, so it neither holds up nor sees the database.
-    What it raises comes out of `commit()`, after all other actions were called: the transaction has
-    committed then, and the session is as usable as ever.
+    The session has returned its connection by then, so `action` neither holds up nor sees the
+    database. `commit()` calls all actions before it raises the first exception of any. The
+    transaction has committed all the same, and the session can still be used.
     """
     session = session() if isinstance(session, scoped_session) else session
-    # SQLAlchemy begins a transaction with the first use of a session, and this is one.
+    # SQLAlchemy begins a transaction when a session is first used, which may be here.
     transaction = session.get_nested_transaction() or session.get_transaction() or session.begin()
     waiting = session.info.get(__name__)
     if waiting is None:
@@ -32,17 +32,17 @@ def on_commit(session: Session | scoped_session[Any], action: Action) -> None:
 
 
 class _Waiting:
-    """What waits for the transactions of one session."""
+    """The actions that wait for the transactions of one session."""
 
     def __init__(self, session: Session) -> None:
-        #: By the savepoint, or else the transaction, on which they depend.
+        #: By the savepoint or, outside of any, the transaction on which they depend.
         self.actions: dict[SessionTransaction, list[Action]] = {}
         self._due: list[Action] = []
         event.listen(session, "after_commit", self._committed)
         event.listen(session, "after_transaction_end", self._ended)
 
     def _committed(self, session: Session) -> None:
-        """A savepoint was released, which is not yet a commit, or the transaction has committed."""
+        """Handle the commit of the transaction, or the release of a savepoint, which is not yet a commit."""
         savepoint = session.get_nested_transaction()
         if savepoint is None:
             transaction = session.get_transaction()
@@ -53,16 +53,16 @@ class _Waiting:
             self.actions[outer] = self.actions.get(outer, []) + self.actions.pop(savepoint)
 
     def _ended(self, session: Session, transaction: SessionTransaction) -> None:
-        """Comes after `_committed`, or without it where there was no commit."""
+        """Call the actions that are due. Runs after `_committed`, or without it if there was no commit."""
         self.actions.pop(transaction, None)
         due, self._due = self._due, []
         failure: Exception | None = None
         for action in due:
             try:
                 action()
-            except Exception as error:  # the others have been promised too
+            except Exception as error:  # the other actions must be called all the same
                 if failure:
-                    logger.exception("After a commit this failed, and another action before it.")
+                    logger.exception("Another action after the same commit has failed, too.")
                 failure = failure or error
         if failure:
             raise failure
@@ -72,6 +72,6 @@ def _outer(savepoint: SessionTransaction) -> SessionTransaction:
     """The savepoint or transaction around this one."""
     outer = savepoint.parent
     while outer is not None and outer.parent is not None and not outer.nested:
-        outer = outer.parent  # a flush has one of its own, which is neither
+        outer = outer.parent  # a flush has a transaction of its own, which is not a savepoint
     assert outer is not None
     return outer

@@ -1,4 +1,4 @@
-"""What a task is: it runs in the Flask app's context, reports progress, stops when it is cancelled."""
+"""The base class of tasks: runs them in the Flask app's context, reports progress, stops cancelled tasks."""
 
 from asyncio import CancelledError
 from collections.abc import Iterable, Iterator, Mapping, Sized
@@ -21,39 +21,39 @@ from flask_longtask.tracker import Loop, Tracker
 Item = TypeVar("Item")
 
 
-#: What may come of a report after which a running task stops.
+#: The outcomes of a report that stop the running task.
 _REFUSED = frozenset({Outcome.CANCELLED, Outcome.SUPERSEDED})
 
 
 class TaskCancelled(Ignore):  # type: ignore[misc]  # Celery has no types
-    """Raised inside a task at its next report of progress after it was cancelled.
+    """Raised inside a cancelled task when it next reports progress.
 
-    Put right what must be put right in a `finally`; do not swallow it.
+    Clean up in a `finally` block; do not swallow the exception.
     """
 
 
-class _NotOurs(Ignore):  # type: ignore[misc]
-    """This run is not the one that counts: the task has ended, or another worker runs it."""
+class _NotCurrent(Ignore):  # type: ignore[misc]
+    """Raised in an attempt that is not the current one: the task has ended, or another worker runs it."""
 
 
 class TaskExited(Exception):
-    """A task has tried to end its process, by `sys.exit()` for instance. That is a failure of its own."""
+    """Raised instead of an exception that Celery takes for the end of the process, such as `SystemExit`."""
 
 
 class Task(celery.Task):  # type: ignore[misc]
-    """What every task of an app is, whatever base class its author has given it.
+    """The base class of all tasks of an app, in addition to the base class that a task's author has chosen.
 
-    A task written for plain Celery works on it unchanged. Names with two underscores are none that its author may
-    have used.
+    A task written for plain Celery works unchanged. Private names begin with two underscores, which Python mangles,
+    so that they cannot clash with those of a task's author.
     """
 
-    #: By it `eta` and `expires` are compared with Redis's clock.
+    #: Compares `eta` and `expires` with Redis's clock.
     Request = "flask_longtask.celery.worker.request:Request"
 
     def apply_async(self, *args: Any, **kwargs: Any) -> AsyncResult:
-        """As Celery's. In a request with an `Idempotency-Key` that has come before, the earlier task's."""
+        """Like Celery's. In a request that repeats an `Idempotency-Key`, return the earlier task's result."""
         result = super().apply_async(*args, **kwargs)
-        if isinstance(result, AsyncResult):  # its author's own `apply_async` may return anything
+        if isinstance(result, AsyncResult):  # an author's own `apply_async` may return anything
             result.id = self.app.requests.counts(result.id)
         return result
 
@@ -67,7 +67,7 @@ class Task(celery.Task):  # type: ignore[misc]
         retries: int | None = None,
         **options: Any,
     ) -> EagerResult:
-        """As Celery's. With `task_always_eager` the task is recorded as any other: it has a bar, which ends."""
+        """Like Celery's. With `task_always_eager`, record the task like any other, so that it has a bar."""
         task_id = task_id or uuid()
         is_new = self.app.conf.task_always_eager and not retries
         if is_new and not self.app.amqp.accept_eager(task_id, self.name):
@@ -75,7 +75,7 @@ class Task(celery.Task):  # type: ignore[misc]
         try:
             try:
                 return super().apply(args, kwargs, link, link_error, task_id, retries, **options)
-            # With `task_eager_propagates` Celery itself tries nothing again.
+            # With `task_eager_propagates`, Celery itself does not retry.
             except Retry as retry:
                 if retry.sig is None or not self.app.conf.task_always_eager:
                     raise
@@ -87,7 +87,7 @@ class Task(celery.Task):  # type: ignore[misc]
 
     @property
     def store_eager_result(self) -> bool:
-        """Whether Celery stores what came of an eager task."""
+        """Whether Celery stores the results of eager tasks."""
         return bool(self.app.conf.task_always_eager or self.__dict__.get("store_eager_result"))
 
     @store_eager_result.setter
@@ -96,7 +96,7 @@ class Task(celery.Task):  # type: ignore[misc]
 
     @property
     def __is_followed(self) -> bool:
-        """Whether there is a record of what runs: not of a plain function call, nor of Celery's `apply`."""
+        """Whether this run has a record. A plain function call and Celery's `apply` have none."""
         request = self.request
         return bool(request.id) and (not request.is_eager or self.app.conf.task_always_eager)
 
@@ -106,34 +106,31 @@ class Task(celery.Task):  # type: ignore[misc]
                 result = self.__run(args, kwargs)
             except Exception as exception:
                 self.__stop_tracking(report=True)
-                self.__store_what_celery_leaves_out(exception)
+                self.__store_missing_state(exception)
                 raise
             self.__stop_tracking(report=False)
             return result
 
     def __run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        theirs = super().__call__
+        call = super().__call__
         try:
-            if theirs.__func__ is celery.Task.__call__:
+            if call.__func__ is celery.Task.__call__:
                 return self.run(*args, **kwargs)
-            return theirs(*args, **kwargs)
-        except (
-            WorkerShutdown,
-            WorkerTerminate,
-        ):  # Celery's own, where a task runs in the worker's main thread
-            raise
+            return call(*args, **kwargs)
+        except (WorkerShutdown, WorkerTerminate):
+            raise  # Celery's own, where a task runs in the worker's main thread
         except (SystemExit, KeyboardInterrupt, CancelledError, MemoryError) as error:
-            if terminate_handler_fired():  # somebody has sent this process a signal: it is lost
+            if terminate_handler_fired():  # the process was sent a signal, and is lost
                 raise
-            # To Celery the process is gone, or, for MemoryError, the whole worker has to end.
-            said = f": {error}" if str(error) else ""
-            raise TaskExited(f"The task was ended by {type(error).__name__}{said}") from error
+            # Celery would take the process for lost or, for MemoryError, end the whole worker.
+            detail = f": {error}" if str(error) else ""
+            raise TaskExited(f"The task was ended by {type(error).__name__}{detail}") from error
 
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
-        """Record that this attempt starts, or keep it from starting.
+        """Record the start of this attempt, or prevent it.
 
-        Raises TaskCancelled, Ignore for a message that was delivered again although the task has ended,
-        and WorkerLostError for a task that has lost its worker too often.
+        Raises TaskCancelled if the task has been cancelled, Ignore if it has ended or another worker runs it, and
+        WorkerLostError if it has lost its worker too often.
         """
         if self.__is_followed:
             self.__record_start(task_id)
@@ -141,21 +138,21 @@ class Task(celery.Task):  # type: ignore[misc]
 
     def __record_start(self, task_id: str) -> None:
         request, backend = self.request, self.backend
-        this = attempt.describe_run(self, request, self.app.broker_is_store)
-        change = backend.start(task_id, this, **self.__beyond_the_pool())
+        run = attempt.describe_run(self, request, self.app.broker_is_store)
+        change = backend.start(task_id, run, **self.__pool_limits())
         if change.outcome is Outcome.ENDED:
             if request.chord:
                 backend.count_in_chord(request)
-            raise _NotOurs("the task has ended")
+            raise _NotCurrent("the task has ended")
         if change.outcome is Outcome.EXHAUSTED:
             raise WorkerLostError(
                 f"Its worker was lost {change.lost} times, so it is not started again."
             )
         self.__stop_if_refused(change)
-        attempt.remember(request, this._replace(attempt=change.attempt, started=change.now))
+        attempt.remember(request, run._replace(attempt=change.attempt, started=change.now))
 
-    def __beyond_the_pool(self) -> dict[str, Any]:
-        """What the pool of this worker cannot do for the task, so that its bar can say so."""
+    def __pool_limits(self) -> dict[str, Any]:
+        """Return what this worker's pool cannot do for the task, so that its bar can say so."""
         if attempt.Pool.can_stop_tasks:
             return {}
         hard, _ = self.request.timelimit or (None, None)
@@ -164,9 +161,9 @@ class Task(celery.Task):  # type: ignore[misc]
     def update_state(
         self, task_id: str | None = None, state: str | None = None, meta: Any = None, **kwargs: Any
     ) -> None:
-        """Report progress, as with plain Celery. Without a `state` it is PROGRESS.
+        """Report progress, as with plain Celery. `state` defaults to PROGRESS.
 
-        `meta` is best a dict of `current`, `total` and `status`, a sentence for a person.
+        `meta` should be a dict with `current`, `total` and `status`, a sentence for people to read.
         Raises TaskCancelled if the task has been cancelled.
         """
         request = self.request
@@ -180,11 +177,11 @@ class Task(celery.Task):  # type: ignore[misc]
     def track(
         self, iterable: Iterable[Item], message: str = "", total: float | None = None
     ) -> Iterator[Item]:
-        """Follow a loop: `for row in self.track(rows, "Importing rows"): …`
+        """Report the progress of a loop: `for row in self.track(rows, "Importing rows"): …`
 
-        However fast the loop turns, its progress is reported at most every 100 ms and at most 100 ms
-        late. `total` is the number of items of an iterable without a length; where it is unknown the
-        bar shows the message alone. Raises TaskCancelled in the loop if the task has been cancelled.
+        However fast the loop runs, its progress is reported at most every 100 ms and at most 100 ms
+        late. `total` is the number of items of an iterable without a length; if it is unknown, the
+        bar shows only the message. Raises TaskCancelled in the loop if the task has been cancelled.
         """
         if not self.__is_followed:
             yield from iterable
@@ -206,7 +203,7 @@ class Task(celery.Task):  # type: ignore[misc]
             tracker.leave(loop)
 
     def delay_on_commit(self, *args: Any, **kwargs: Any) -> AsyncResult:
-        """As `delay`, but once the transaction of Flask-SQLAlchemy's session has committed."""
+        """Like `delay`, but send the task once Flask-SQLAlchemy's session has committed."""
         return self.apply_async_on_commit(args, kwargs)
 
     def apply_async_on_commit(
@@ -216,14 +213,14 @@ class Task(celery.Task):  # type: ignore[misc]
         session: Any = None,
         **options: Any,
     ) -> AsyncResult:
-        """As `apply_async`, but once the transaction that `session` is in has committed.
+        """Like `apply_async`, but send the task once the current transaction of `session` has committed.
 
-        So the worker finds the rows that were written, and nothing is sent when the transaction, or the
-        savepoint that this was called in, is rolled back. `session` is any SQLAlchemy session, by default
-        Flask-SQLAlchemy's. The result's id is the one that the task will have: after the commit,
-        `accepted(result)` answers a request. Flush first, where an argument is a new row's key.
+        The worker then finds the rows that were written. If the transaction, or the savepoint that this
+        was called in, is rolled back, nothing is sent. `session` is any SQLAlchemy session and defaults
+        to Flask-SQLAlchemy's. The result already has the task's id: after the commit, answer a request
+        with `accepted(result)`. If an argument is the key of a new row, flush first.
 
-        `commit()` raises NotQueued if the task could not be queued then.
+        `commit()` raises NotQueued if the task cannot be queued.
         """
         from flask_longtask.on_commit import on_commit  # noqa: PLC0415  # SQLAlchemy is optional
 
@@ -241,14 +238,14 @@ class Task(celery.Task):  # type: ignore[misc]
         return self.AsyncResult(task_id)
 
     def replace(self, sig: Any) -> Any:
-        """As Celery's: another task goes on under this one's id, so this one's `Ignore` is no end."""
+        """Like Celery's. Another task goes on under this task's id, so Celery's `Ignore` is not its end."""
         self.request.replaced = True
         return super().replace(sig)
 
     def __tracker(self) -> Tracker:
         request = self.request
         if not hasattr(request, "tracker"):
-            # The request and the backend are the task's thread's own; the tracker's must be handed them.
+            # The request and the backend belong to the task's thread: pass them to the tracker's thread.
             backend = self.backend
 
             def report(current: int, total: float | None, message: str) -> Change | None:
@@ -273,20 +270,20 @@ class Task(celery.Task):  # type: ignore[misc]
         if change is None:
             return
         if change.outcome is Outcome.SUPERSEDED:
-            raise _NotOurs("another worker has taken the task up")
+            raise _NotCurrent("another worker has taken over the task")
         if change.outcome is Outcome.CANCELLED:
             self.__stop_cancelled()
 
     def __stop_cancelled(self) -> NoReturn:
-        """End this run, and tell the task's chord, its chain and Flower."""
+        """End this run, and notify the task's chord, its chain and Flower."""
         self.backend.mark_as_revoked(self.request.id, "cancelled", request=self.request)
         self.send_event("task-revoked", terminated=True, signum=None, expired=False)
         raise TaskCancelled("cancelled")
 
-    def __store_what_celery_leaves_out(self, exception: Exception) -> None:
-        """States that Celery does not store, for which the bar would stand still for ever."""
+    def __store_missing_state(self, exception: Exception) -> None:
+        """Store a state that Celery does not store, without which the bar would stand still for ever."""
         request = self.request
-        if not self.__is_followed or isinstance(exception, TaskCancelled | _NotOurs):
+        if not self.__is_followed or isinstance(exception, TaskCancelled | _NotCurrent):
             return
         if isinstance(exception, Ignore) and not getattr(request, "replaced", False):
             self.backend.store_result(request.id, None, "IGNORED", request=request)

@@ -1,4 +1,4 @@
-"""Looks at a running loop from another thread and reports how far it is. Knows neither Celery nor Redis."""
+"""Reports the progress of a running loop from another thread. Knows neither Celery nor Redis."""
 
 import logging
 import threading
@@ -7,15 +7,15 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two looks: a report is never more frequent, and never later after a change.
+#: Seconds between two looks at the loop: the shortest time between two reports, and the longest delay of one.
 INTERVAL = 0.1
 
-#: Returns what keeps the task from going on, or None.
+#: Reports `current`, `total` and `message`. Returns the reason why the task must stop, or None.
 Report = Callable[[int, float | None, str], Any]
 
 
 class Loop:
-    """Where a loop is. It sets `current` and does nothing else, so that it may turn millions of times."""
+    """The position of a loop, which only sets `current`, so that millions of iterations stay cheap."""
 
     __slots__ = ("current", "ended", "message", "total")
 
@@ -27,10 +27,10 @@ class Loop:
 
 
 class Tracker:
-    """One task's loops, seen from outside.
+    """Watches the loops of one task.
 
-    `report` is called with the innermost loop's position when that has changed. What it returns is kept in `refused`,
-    by which a loop stops.
+    Calls `report` with the position of the innermost loop when it has changed, and keeps the returned value in
+    `refused`. Unless that is None, the loop stops.
     """
 
     def __init__(self, report: Report) -> None:
@@ -43,11 +43,11 @@ class Tracker:
         self._thread.start()
 
     def enter(self, loop: Loop) -> None:
-        """A loop begins, in the middle of another perhaps."""
+        """Note that a loop begins, perhaps inside another."""
         self._loops = [*self._running(), loop]
 
     def leave(self, loop: Loop) -> None:
-        """A loop has ended. Where there is none around it, its last position stays the task's."""
+        """Note that a loop has ended. The last position of the outermost loop stays the task's."""
         loop.ended = True
         self._loops = self._running() or [loop]
 
@@ -55,7 +55,7 @@ class Tracker:
         return [loop for loop in self._loops if not loop.ended]
 
     def stop(self, report: bool) -> None:
-        """End the thread; with `report`, tell the very last position: it is where the task stopped."""
+        """End the thread. With `report`, report the last position, at which the task stopped."""
         self._stopping.set()
         self._thread.join()
         if report:
@@ -75,5 +75,5 @@ class Tracker:
         try:
             self.refused = self._report(*position)
             self._reported = position
-        except Exception:  # a report that fails must not end the task it is about
+        except Exception:  # a failed report must not end the task
             logger.warning("A task's progress could not be reported", exc_info=True)

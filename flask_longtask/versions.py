@@ -1,26 +1,26 @@
-"""Which version of this package runs, and the oldest versions of others that it works with.
+"""The version of this package, and the oldest versions of other packages that it works with.
 
-Importing the package raises ImportError where one is older.
+Importing the package raises ImportError if an installed one is older.
 """
 
 import re
 from importlib import metadata
 
-#: By the names of the packages, as in pyproject.toml. Why no older one does: billiard cannot say that a process was
-#: sent a signal, and with Kombu a worker takes no message any more once its Redis was restarted.
+#: By package name, as in pyproject.toml. An older billiard cannot tell that a process was sent a signal; with an older
+#: Kombu, a worker takes no more messages once its Redis has been restarted.
 OLDEST = {"billiard": "4.3.1", "celery": "5.6", "Flask": "3.0", "kombu": "5.7", "redis": "6.4"}
 
-#: What people call them, where that is not the name of the package.
+#: The usual names of packages that are known by another name.
 _NAMES = {"celery": "Celery", "kombu": "Kombu", "redis": "redis-py"}
 
 try:
     VERSION = metadata.version("Flask-LongTask")
-except metadata.PackageNotFoundError:  # from the folder of its source
+except metadata.PackageNotFoundError:  # not installed, but run from its source
     VERSION = "development"
 
 
 def check_versions() -> None:
-    """Raises ImportError, in one sentence, where an installed package is too old."""
+    """Raise ImportError if an installed package is too old."""
     for package, oldest in OLDEST.items():
         installed = metadata.version(package)
         if _numbers(installed) < _numbers(oldest):

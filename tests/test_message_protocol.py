@@ -1,4 +1,4 @@
-"""Which messages of tasks a worker takes: all that Celery itself can run, whatever language they come from."""
+"""The task messages that a worker takes: all that Celery itself can run, whatever language they come from."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -58,7 +58,7 @@ def test_a_message_of_version_1_is_taken() -> None:
 
 
 @pytest.mark.parametrize(
-    ("headers", "told"),
+    ("headers", "expected"),
     [
         ({"id": ""}, "its id is ''"),
         ({"id": "\ud800"}, "its id is '\\ud800'"),
@@ -70,5 +70,5 @@ def test_a_message_of_version_1_is_taken() -> None:
         ({"retries": 1.5}, "its retries is 1.5"),
     ],
 )
-def test_what_would_stop_a_worker_is_named(headers: dict[str, Any], told: str) -> None:
-    assert fault(headers) == told
+def test_what_would_stop_a_worker_is_named(headers: dict[str, Any], expected: str) -> None:
+    assert fault(headers) == expected

@@ -1,4 +1,4 @@
-"""What waits for a transaction happens once it has committed, and only then."""
+"""Actions that wait for a transaction are called once it has committed, and only then."""
 
 import pytest
 from kombu.exceptions import OperationalError
@@ -43,12 +43,12 @@ def session(engine):
 
 @pytest.fixture
 def done():
-    """What has been done so far, in order."""
+    """The results of the actions so far, in order."""
     return []
 
 
 def names(engine: Engine) -> list[str]:
-    """What anybody else can read."""
+    """The names that another session can read."""
     with Session(engine) as other:
         return list(other.scalars(select(Row.name).order_by(Row.name)))
 

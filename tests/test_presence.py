@@ -1,4 +1,4 @@
-"""How old what a process tells about the workers may be."""
+"""How old a process's information about the workers may be."""
 
 from typing import Any
 
@@ -12,9 +12,9 @@ def test_a_page_tells_within_five_seconds_that_no_worker_is_running() -> None:
     assert HOLD + CACHED + POLL_SECONDS < 5
 
 
-@pytest.mark.parametrize(("age", "told"), [(1.5 * CACHED, 1), (3 * CACHED, 3)])
+@pytest.mark.parametrize(("age", "expected"), [(1.5 * CACHED, 1), (3 * CACHED, 3)])
 def test_who_comes_while_another_looks_is_told_what_was_seen_before_unless_that_is_too_old(
-    monkeypatch: pytest.MonkeyPatch, age: float, told: int
+    monkeypatch: pytest.MonkeyPatch, age: float, expected: int
 ) -> None:
     # Given a process that has seen one worker, some time ago
     class Workers:
@@ -24,7 +24,7 @@ def test_who_comes_while_another_looks_is_told_what_was_seen_before_unless_that_
         def look(self) -> Presence:
             self.looks += 1
             look = self.looks
-            if look == 2:  # somebody else asks during the second look
+            if look == 2:  # another caller asks during the second look
                 self.meanwhile.append(len(presence.look().workers))
             return Presence(frozenset(map(str, range(look))))
 
@@ -37,4 +37,4 @@ def test_who_comes_while_another_looks_is_told_what_was_seen_before_unless_that_
     clock[0] += age
     presence.look()
 
-    assert workers.meanwhile == [told]
+    assert workers.meanwhile == [expected]

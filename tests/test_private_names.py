@@ -30,12 +30,12 @@ from flask_longtask.celery.broker import transport
 from flask_longtask.celery.private import PRIVATE_NAMES, PrivateName
 from tests.private_names import PACKAGE, Use, descendants, private_names_of, uses
 
-#: Celery imports our backends by their names: without this there may be none yet that replaces anything.
+#: Celery imports our backends by name. Without this import, none may exist yet that replaces anything.
 assert sentinel
 
 BY_NAME = {private.name: private for private in PRIVATE_NAMES}
 
-#: What each is called with: by us, or by the library where it calls ours.
+#: The arguments of each call: ours, or the library's where it calls our replacement.
 CALLED_WITH: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "_get_result_meta": (("result", "SUCCESS", None, None), {}),
     "_get_pool": ((), {"host": "127.0.0.1", "socket_timeout": 1.0}),
@@ -65,7 +65,7 @@ def checks(name: str) -> Callable[[Check], Check]:
 
 
 def _owner(private: PrivateName) -> Any:
-    """What has the name. Raises where the library has it no longer."""
+    """Return the class that has the name. Raises if the library no longer has the class."""
     parts = private.owner.split(".")
     for length in range(len(parts) - 1, 0, -1):
         try:
@@ -80,7 +80,7 @@ def _owner(private: PrivateName) -> Any:
 
 def _is_listed(use: Use) -> bool:
     private = BY_NAME.get(use.name)
-    # Where the type of the thing is not known from the source, its name has to do.
+    # Where the source does not show the type of the object, the name alone must match.
     return private is not None and (not use.owners or _owner(private) in use.owners)
 
 
@@ -202,7 +202,7 @@ class Wire:
 
 
 class Client:
-    """What a channel uses of redis-py's client. Answers with what it was given."""
+    """The methods of redis-py's client that a channel uses. Answers with what it was given."""
 
     def __init__(self) -> None:
         self.connection = Wire()
@@ -220,7 +220,7 @@ class Client:
 
 
 class _WithoutServer:
-    """Makes a channel of Kombu's one that talks to a `Client`."""
+    """Makes one of Kombu's channels use a `Client`."""
 
     @cached_property
     def client(self) -> Client:
@@ -235,7 +235,7 @@ class _WithoutServer:
 
 
 class KombuChannel(_WithoutServer, kombu_redis.Channel):  # type: ignore[misc]
-    """Kombu's own."""
+    """Kombu's own channel."""
 
 
 class OurChannel(_WithoutServer, transport.Channel):
@@ -266,7 +266,7 @@ def _message(**properties: Any) -> dict[str, Any]:
 
 
 def _consume(channel: Any, *queues: str) -> list[Any]:
-    """Consume from queues. Returns the list to which their messages come."""
+    """Consume from queues. Returns the list that their messages are added to."""
     received: list[Any] = []
     for queue in queues:
         channel.basic_consume(queue, True, received.append, f"tag of {queue}")
@@ -344,7 +344,7 @@ def the_poller_and_close_read_the_answer_by_it() -> None:
         channel.client.answers.append([b"a queue", json.dumps(_message()).encode(), b"a tag"])
         cycle.on_readable(wire._sock.fileno())
         assert [message.delivery_tag for message in received] == ["a tag"]
-        # Now nothing is awaited any more, so the next message is asked for.
+        # No answer is awaited any more, so the channel asks for the next message.
         cycle.on_poll_start()
         assert len(wire.sent) == 2
 
@@ -427,7 +427,7 @@ def it_holds_the_queues_with_a_time_to_live() -> None:
         assert channel._expires.get("long") is None
 
 
-# -- public names that much depends on ---------------------------------------------------------------
+# -- important public names -------------------------------------------------------------------------
 
 
 def test_kombus_poller_finds_on_our_qos_all_that_it_calls_on_its_own() -> None:

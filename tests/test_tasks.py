@@ -1,4 +1,4 @@
-"""Tasks in a real worker: what they report, how they end, and that one that was cancelled really stops."""
+"""Tasks in a real worker: what they report, how they end, and that a cancelled task really stops."""
 
 import threading
 import time
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("app", "worker")
 
 @pytest.fixture
 def queue() -> str:
-    """A queue that nobody serves yet, nor did before: Redis may still be about to give a message to a
+    """A new queue that no worker serves or has served. From a used one, Redis may still give a message to a
     worker that was just killed."""
     return f"queue-{uuid.uuid4()}"
 
@@ -43,7 +43,7 @@ def extra_worker(folder: Path, redis_server: RedisServer, *options: str) -> Iter
 
 @contextmanager
 def every_store(redis: Redis, task_id: str) -> Iterator[list[tuple[float, Any]]]:
-    """When each state of a task was stored, and what: every store is published under Celery's key."""
+    """The time and the document of each state that is stored: each is published under Celery's key."""
     stores: list[tuple[float, Any]] = []
     with redis.pubsub(ignore_subscribe_messages=True) as channel:
         channel.subscribe(f"celery-task-meta-{task_id}")
@@ -65,7 +65,7 @@ def every_store(redis: Redis, task_id: str) -> Iterator[list[tuple[float, Any]]]
 
 
 def reaches(status: Status, task_id: str, /, **expected: Any) -> dict[str, Any]:
-    """Wait until the task is told with these values."""
+    """Wait until the task's status has these values."""
 
     def as_expected() -> dict[str, Any] | None:
         task = status(task_id)
@@ -99,7 +99,7 @@ def test_a_task_written_the_tutorials_way_moves_and_ends_with_its_result(
         positions = {task["current"] for task in running}
         return len(positions) >= 3 and any(task["eta"] for task in running)
 
-    # Whoever looks too seldom sees nothing of it, as a busy machine may
+    # A test that polls too seldom, as on a busy machine, sees none of this
     wait_until(moves)
 
 
@@ -201,7 +201,7 @@ def test_a_failure_that_a_task_stores_by_hand_is_its_end(ended: Status) -> None:
 def test_a_task_that_waits_for_a_retry_says_why_and_when_and_goes_on(
     client: Any, status: Status, ended: Status
 ) -> None:
-    # Given one that waits for long and one that does not
+    # Given a task that waits long for its retry, and one that does not
     waiting, task_id = tasks.retrying.delay(countdown=3600).id, tasks.retrying.delay(countdown=1).id
 
     task = reaches(status, waiting, state="RETRY")
@@ -298,18 +298,18 @@ def test_a_task_cancelled_in_the_queue_never_runs_though_every_worker_restarts_i
     redis_server: RedisServer,
     queue: str,
 ) -> None:
-    # Given a task that waits, for nobody serves its queue, and another that waits behind it
+    # Given a task that waits because no worker serves its queue, and another behind it
     cancelled = tasks.noting.apply_async(queue=queue).id
     behind_it = tasks.noting.apply_async(queue=queue).id
     assert status(cancelled)["state"] == "PENDING"
 
-    # When it is cancelled, and only then a worker starts
+    # When the first is cancelled before a worker starts
     response = client.delete(f"/status/{cancelled}")
     assert (response.status_code, response.json["state"]) == (200, "REVOKED")
     with extra_worker(folder, redis_server, "-c", "1", "-Q", queue):
         assert ended(behind_it)["result"] == "ran"
 
-    # Then it was passed over
+    # Then the worker passes it over
     assert tasks.evidence(redis, cancelled) == []
     assert (status(cancelled)["state"], status(cancelled)["status"]) == ("REVOKED", "Cancelled")
     assert status(cancelled)["started"] is None
@@ -320,11 +320,11 @@ def test_a_scheduled_task_that_is_cancelled_never_runs(
 ) -> None:
     def cancelled_in_time() -> str | None:
         task_id = str(tasks.noting.apply_async(countdown=3).id)
-        told = status(task_id)["status"]
+        text = status(task_id)["status"]
         answer = client.delete(f"/status/{task_id}")
-        # A busy machine may come too late
+        # A busy machine may be too late
         return (
-            task_id if told.startswith("Scheduled for 20") and answer.status_code == 200 else None
+            task_id if text.startswith("Scheduled for 20") and answer.status_code == 200 else None
         )
 
     cancelled = wait_until(cancelled_in_time)
@@ -370,7 +370,7 @@ def test_a_task_that_reports_nothing_is_terminated_and_its_place_is_free_again(
         # When it is cancelled
         assert client.delete(f"/status/{task_id}").json["state"] == "REVOKED"
 
-        # Then the next one runs long before the silent one would have ended
+        # Then the next task runs long before the silent one would have ended
         assert ended(behind_it)["result"] == "ran"
     assert tasks.evidence(redis, task_id) == ["started"]
     end = status(task_id)
@@ -425,7 +425,7 @@ def test_a_task_cancelled_while_it_waits_for_a_retry_is_not_tried_again(
         task_id = str(tasks.retrying.delay(countdown=2).id)
         wait_until(lambda: status(task_id)["state"] == "RETRY" or status(task_id)["finished"])
         client.delete(f"/status/{task_id}")
-        # A busy machine may come when it is tried again already
+        # A busy machine may be so late that the task is being retried already
         return task_id if status(task_id)["attempt"] == 1 else None
 
     task_id = wait_until(cancelled_in_time)
@@ -455,13 +455,13 @@ def test_a_task_that_has_ended_cannot_be_cancelled(
     assert status(task_id) == task
 
 
-# -- following a loop --------------------------------------------------------------------------------
+# -- tracking a loop ---------------------------------------------------------------------------------
 
 
 def test_a_loop_of_millions_of_turns_is_reported_ten_times_a_second_and_never_late(
     redis: Redis, status: Status, ended: Status
 ) -> None:
-    # On a busy machine it may be late, but not each time
+    # On a busy machine a report may be late, but not each time
     wait_until(lambda: is_reported_in_time(redis, status, ended))
 
 
@@ -475,20 +475,20 @@ def is_reported_in_time(redis: Redis, status: Status, ended: Status) -> bool:
         wait_until(lambda: len(tasks.evidence(redis, task_id)) == 2)
         began, stood_still = map(float, tasks.evidence(redis, task_id))
 
-        # Then that is told
+        # Then its status says so
         reaches(status, task_id, current=rows - 1, total=rows, status="Importing rows", percent=99)
         tasks.release(redis, task_id)
         assert ended(task_id)["result"] == rows
         wait_until(lambda: stores and b'"SUCCESS"' in stores[-1][1])
     reports = [(when, data) for when, data in stores if b'"PROGRESS"' in data]
 
-    # And of the five million turns before only one each 100 ms was
+    # And of the five million iterations before, only one per 100 ms was reported
     looks = (stood_still - began) / 0.1
     assert len(reports) <= looks + 2
 
-    # And none of those is left out, and the last is told at most 100 ms after it was so
-    told_at, _ = next((when, data) for when, data in reports if b'"current": 4999999,' in data)
-    return looks / 2 < len(reports) and told_at - stood_still < 0.1 + 0.2
+    # And none of those reports is left out, and the last is stored at most 100 ms after the loop stood still
+    stored_at, _ = next((when, data) for when, data in reports if b'"current": 4999999,' in data)
+    return looks / 2 < len(reports) and stored_at - stood_still < 0.1 + 0.2
 
 
 def test_a_loop_without_a_length_shows_its_message_alone(
@@ -558,15 +558,15 @@ def test_a_task_called_as_a_plain_function_goes_through_its_loop_unreported() ->
 def test_the_record_refuses_what_an_attempt_writes_that_is_not_the_present_one(
     app: Any, queue: str, status: Status
 ) -> None:
-    # Given a task that was started by a second worker, since the first had been cut off
+    # Given a task that a second worker has started because the first was cut off
     backend = app.extensions["celery"].backend
     task_id = tasks.returning.apply_async([7], queue=queue).id
 
     def attempt(worker: str) -> Context:
         request = Context(id=task_id)
-        this = Run("returning", worker, 1, nonce=worker)
-        change = backend.start(task_id, this)
-        remember(request, this._replace(attempt=change.attempt, started=change.now))
+        run = Run("returning", worker, 1, nonce=worker)
+        change = backend.start(task_id, run)
+        remember(request, run._replace(attempt=change.attempt, started=change.now))
         return request
 
     def record(result: Any, state: str, request: Context) -> Outcome:
@@ -578,22 +578,22 @@ def test_the_record_refuses_what_an_attempt_writes_that_is_not_the_present_one(
     record({"current": 5, "total": 10}, "PROGRESS", second)
     before = status(task_id)
 
-    # When the first one writes, then nothing of it is stored, be it progress or its end
+    # When the first attempt writes its progress or its end, then neither is stored
     for state, result in (("PROGRESS", {"current": 1, "total": 10}), ("SUCCESS", 1)):
         assert record(result, state, first) is Outcome.SUPERSEDED
         assert status(task_id) == before
 
-    # Nor can one begin with a message that its worker does not hold any more
+    # Nor can an attempt start with a message that its worker no longer holds
     late = Run("returning", "cut off, too", 1, nonce="late", tag="of a message held by another")
     assert backend.start(task_id, late).outcome is Outcome.SUPERSEDED
     assert status(task_id) == before
 
-    # And the second one's end is the end
+    # And the end of the second attempt is stored
     record(2, "SUCCESS", second)
     assert (status(task_id)["state"], status(task_id)["result"]) == ("SUCCESS", 2)
 
 
-# -- whether anybody is there ------------------------------------------------------------------------
+# -- whether a worker is running ---------------------------------------------------------------------
 
 
 def test_health_counts_the_workers_that_live_and_what_waits_for_one(
@@ -606,12 +606,12 @@ def test_health_counts_the_workers_that_live_and_what_waits_for_one(
         response = requests.get(f"{web.url}/health", timeout=PATIENCE)
         return response.status_code, response.json()
 
-    def told(address: str) -> tuple[str, str]:
+    def status_at(address: str) -> tuple[str, str]:
         task = requests.get(address, timeout=PATIENCE).json()
         return task["state"], task["status"]
 
     try:
-        # Given nobody to run tasks
+        # Given no worker
         addresses = []
         for _ in range(3):
             response = requests.post(
@@ -621,9 +621,9 @@ def test_health_counts_the_workers_that_live_and_what_waits_for_one(
         assert health() == (200, {"redis": "up", "workers": 0, "waiting": 3})
 
         # Then a task says what it waits for
-        wait_until(lambda: told(addresses[0]) == ("PENDING", "Waiting: no worker is running"))
+        wait_until(lambda: status_at(addresses[0]) == ("PENDING", "Waiting: no worker is running"))
 
-        # When a worker comes, it is there and they wait no more
+        # When a worker starts, it is counted and the tasks wait no more
         worker = Worker("worker-apart", folder, apart, "-c", "1", "--without-mingle")
         try:
             no_more = (200, {"redis": "up", "workers": 1, "waiting": 0})
@@ -631,7 +631,7 @@ def test_health_counts_the_workers_that_live_and_what_waits_for_one(
         finally:
             worker.stop()
 
-        # And when it was killed, and so could say nothing, it is soon counted out for its silence
+        # And when the worker was killed without reporting it, it is soon no longer counted
         wait_until(lambda: health()[1]["workers"] == 0, describe=health)
     finally:
         web.stop()
@@ -640,7 +640,7 @@ def test_health_counts_the_workers_that_live_and_what_waits_for_one(
 def test_a_start_that_is_said_again_because_the_answer_was_lost_is_one_attempt(
     app: Any, monkeypatch: pytest.MonkeyPatch, status: Status
 ) -> None:
-    # Given a Redis that stores what it is told, and whose answers do not come
+    # Given a Redis that stores what it is sent, but whose answers are lost
     backend = app.extensions["celery"].backend
     tasks_of_store = backend.patient_store.tasks
     change, lost = tasks_of_store.record_event, iter([True, True, True])
@@ -653,7 +653,7 @@ def test_a_start_that_is_said_again_because_the_answer_was_lost_is_one_attempt(
 
     monkeypatch.setattr(tasks_of_store, "record_event", cut_off)
 
-    # When a worker takes a task up, and tries until it is answered
+    # When a worker starts a task, and retries until it gets an answer
     task_id = str(uuid.uuid4())
     started = backend.start(task_id, Run("tests", "tests", 1, nonce="1"))
 

@@ -1,4 +1,4 @@
-"""What a task's loops report of themselves, without a task."""
+"""What the loops of a task report, without a task."""
 
 from flask_longtask.tracker import Loop, Tracker
 

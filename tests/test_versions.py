@@ -1,4 +1,4 @@
-"""Older versions than LongTask works with are refused by name, before anything else is imported."""
+"""Packages that are too old for LongTask are refused by name, before anything else is imported."""
 
 import re
 import subprocess
@@ -11,7 +11,7 @@ import pytest
 from flask_longtask.versions import OLDEST, check_versions
 from tests.processes import ROOT
 
-#: Imports `flask_longtask` where some package seems to be of another version than it is.
+#: Imports `flask_longtask` while a package seems to have another version than it has.
 IMPORT = """
 import sys
 from importlib import metadata
@@ -60,6 +60,6 @@ def test_what_is_refused_is_what_the_package_does_not_allow() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     required = (re.fullmatch(r"(\w+).*>=([\d.]+)", text) for text in project["dependencies"])
     allowed = dict(found.groups() for found in required if found)
-    # msgspec has all that is asked of it in every version that a Python of today can have.
+    # Every version of msgspec that a current Python can have does what LongTask needs.
     assert {**OLDEST, "msgspec": allowed["msgspec"]} == allowed
     assert len(allowed) == len(project["dependencies"])

@@ -1,4 +1,4 @@
-"""What a worker decides about the tasks that run in it, by what is on record about them."""
+"""What a worker decides about its running tasks by their records."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -40,10 +40,10 @@ def is_terminated(
     held: set[str] | None = None,
     channel: str = "a channel",
 ) -> bool:
-    """Whether a worker that finds these one after the other ends the task.
+    """Whether a worker that reads these records one after the other ends the task.
 
-    `held` are the messages that it holds; None with a broker that keeps them itself. `channel` is where its messages
-    come by now.
+    `held` are the messages that the worker holds; None with a broker that keeps them itself. `channel` is the channel
+    on which its messages come now.
     """
     messages = SimpleNamespace(held=lambda worker: held)
     request, found = Request(), iter(records)
@@ -59,7 +59,7 @@ def is_terminated(
     watch = Watch(consumer)
     for _ in records:
         watch._look(consumer)
-    # Its message is no other's place any more when it has ended, and not before
+    # An ended task's message is acknowledged, so that it does not count as held; no other message is
     assert request.acknowledged == request.terminated
     return request.terminated
 

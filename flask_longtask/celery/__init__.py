@@ -1,1 +1,1 @@
-"""Celery and Kombu: sending tasks, receiving them, and what a worker does beside. The only private names of theirs."""
+"""Sends tasks, receives them and extends workers, with Celery and Kombu. Their private names are used only here."""

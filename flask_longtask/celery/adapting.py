@@ -1,7 +1,7 @@
-"""Puts our behaviour into objects of a Celery app that are there already. What that behaviour is lives elsewhere.
+"""Adds our behaviour to existing objects of a Celery app. The behaviour itself is defined elsewhere.
 
-Only what belongs to that one app changes: no class of Celery's or of the app's author is touched, so that another
-Celery app in the process goes on as ever.
+Only objects of that app change. No class of Celery's or of the app's author does, so other Celery apps in the process
+work as before.
 """
 
 from inspect import getattr_static
@@ -12,49 +12,49 @@ from kombu.utils.imports import symbol_by_name
 
 from flask_longtask.task import Task
 
-#: What a task can do besides what Celery knows.
+#: The public methods that our tasks have and Celery's do not.
 _OFFERED = ("apply_async_on_commit", "delay_on_commit", "track")
 
 
 class _Quiet:
-    """Keeps `__init_subclass__` of a class from being called again, for which arguments may be missing."""
+    """Prevents another call of a class's `__init_subclass__`, which may need arguments."""
 
     def __init_subclass__(cls) -> None:
         pass
 
 
-def with_ours(ours: type, theirs: type, **attributes: Any) -> type:
-    """A class that is first ours and then theirs."""
-    if issubclass(theirs, ours):
-        return theirs
-    if issubclass(ours, theirs) and not attributes:
-        return ours
-    names = {"__module__": theirs.__module__, "__doc__": theirs.__doc__}
-    return type(theirs.__name__, (_Quiet, ours, theirs), {**names, **attributes})
+def with_mixin(mixin: type, base: type, **attributes: Any) -> type:
+    """Return a class that derives from `mixin` and `base`, in this order."""
+    if issubclass(base, mixin):
+        return base
+    if issubclass(mixin, base) and not attributes:
+        return mixin
+    names = {"__module__": base.__module__, "__doc__": base.__doc__}
+    return type(base.__name__, (_Quiet, mixin, base), {**names, **attributes})
 
 
-def adapt(thing: Any, ours: type) -> None:
-    """Let an object be one of our class as well as of its own."""
-    thing.__class__ = with_ours(ours, type(thing))
+def adapt(target: Any, mixin: type) -> None:
+    """Make an object an instance of `mixin` as well as of its own class."""
+    target.__class__ = with_mixin(mixin, type(target))
 
 
 def adapt_task(task: Any) -> None:
-    """Let a task report, be cancelled and be tracked, whatever base class its author has given it."""
+    """Make a task an instance of Task, whatever base class its author has given it."""
     if isinstance(task, Task):
         return
-    theirs = type(task)
-    # What its author calls by these names is meant.
-    attributes = {name: getattr_static(theirs, name) for name in _OFFERED if hasattr(theirs, name)}
-    if theirs.Request != "celery.worker.request:Request":
-        attributes["Request"] = with_ours(
+    base = type(task)
+    # An author's own attributes of these names take precedence.
+    attributes = {name: getattr_static(base, name) for name in _OFFERED if hasattr(base, name)}
+    if base.Request != "celery.worker.request:Request":
+        attributes["Request"] = with_mixin(
             symbol_by_name(Task.Request),  # type: ignore[no-untyped-call]
-            symbol_by_name(theirs.Request),  # type: ignore[no-untyped-call]
+            symbol_by_name(base.Request),  # type: ignore[no-untyped-call]
         )
-    task.__class__ = with_ours(Task, theirs, **attributes)
+    task.__class__ = with_mixin(Task, base, **attributes)
 
 
 class TaskRegistry(registry.TaskRegistry):  # type: ignore[misc]  # Celery has no types
-    """The tasks of an app, each of which is adapted when it is registered."""
+    """The tasks of an app. Adapts each task when it is registered."""
 
     def __setitem__(self, name: str, task: Any) -> None:
         adapt_task(task)

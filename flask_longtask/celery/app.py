@@ -1,4 +1,4 @@
-"""A Celery app that was adopted: with the store's clock, our transports, sender, result backend and worker steps."""
+"""An adopted Celery app: it has the store's clock, our transports, sender, result backend and worker steps."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ from kombu.utils.imports import symbol_by_name
 from kombu.utils.url import maybe_sanitize_url
 from redis.exceptions import RedisError
 
-from flask_longtask.celery.adapting import TaskRegistry, adapt, adapt_task, with_ours
+from flask_longtask.celery.adapting import TaskRegistry, adapt, adapt_task, with_mixin
 from flask_longtask.celery.backend import RedisBackend
 from flask_longtask.celery.broker import transport
 from flask_longtask.celery.sender import AMQP
@@ -23,7 +23,7 @@ from flask_longtask.installed import EXTENSION
 from flask_longtask.store import Store
 from flask_longtask.store.messages import MOST_REJECTED
 
-#: Celery settings that the pattern needs or that suit it; what the app's author has set goes before them.
+#: Our defaults for Celery's settings. The settings of the app's author take precedence.
 DEFAULTS = {
     # One backend for all threads and greenlets of a process: Celery makes one for each by default, and a
     # gevent server has a new greenlet for every request.
@@ -31,20 +31,20 @@ DEFAULTS = {
     # A message is kept until its task has ended, so that a dead worker's tasks are not lost.
     "task_acks_late": True,
     "task_reject_on_worker_lost": True,
-    "worker_lost_wait": 1.0,  # seconds that a lost child's last word is waited for
+    "worker_lost_wait": 1.0,  # seconds to wait for the result of a lost child process
     "worker_prefetch_multiplier": 1,
-    # A message that no worker can take is put aside, and its task told to have failed.
+    # Puts a message aside that no worker can handle, and fails its task.
     "worker_consumer": "flask_longtask.celery.worker.consumer:Consumer",
-    "redis_socket_timeout": transport.SILENCE,  # of what a worker stores; it tries again until it is stored
+    "redis_socket_timeout": transport.SILENCE,  # for a worker's writes, which it retries until they succeed
     "redis_socket_connect_timeout": 1.0,
-    # What runs when the connection is lost is kept (transport.py), or comes again. Celery would count it twice, and
-    # take nothing else until it has ended.
+    # When the connection is lost, running tasks are kept (transport.py) or redelivered. Celery would count them twice,
+    # and take no other message until they have ended.
     "worker_enable_prefetch_count_reduction": False,
     "broker_connection_retry_on_startup": True,
     "broker_connection_max_retries": None,  # a worker waits for its broker as long as it takes
-    # What Redis answers while it is full or a replica passes, like an outage, and must not end a worker.
+    # Redis's errors while it is full or a replica are temporary, like an outage, and must not end a worker.
     "broker_channel_error_retry": True,
-    # Publishing must end, well or badly, while a person waits for it.
+    # Publishing must succeed or fail while a user is waiting.
     "task_publish_retry_policy": {
         "max_retries": 1,
         "interval_start": 0,
@@ -52,12 +52,12 @@ DEFAULTS = {
         "errback": transport.give_up_on_silence,
     },
     "broker_connection_timeout": 1.0,
-    # Each start has a connection to itself. Were there fewer, some would wait for those that wait.
+    # Each start uses a connection of its own. With fewer, starts would wait for others that are waiting themselves.
     "broker_pool_limit": 100,
     "broker_pool_acquire_timeout": 1.0,
 }
 
-#: Our result backends, by the schemes of URLs.
+#: Our result backends, by URL scheme.
 BACKENDS = {
     "redis": "flask_longtask.celery.backend:RedisBackend",
     "rediss": "flask_longtask.celery.backend:RedisBackend",
@@ -66,10 +66,10 @@ BACKENDS = {
 
 
 def adopt(celery_app: celery.Celery, flask_app: Flask, requests: Requests) -> "Celery":
-    """Put what keeps the promises into a Celery app, whoever has made it, and into no other.
+    """Add our parts to a Celery app, whoever has created it, and to no other.
 
-    `flask_app` is whose tasks these are from now on. `requests` is what is known of the request that starts a task.
-    What its author has set, in whatever way and whenever, goes before DEFAULTS.
+    Its tasks belong to `flask_app` from now on. `requests` knows the request that starts a task. The settings of the
+    app's author take precedence over DEFAULTS, however and whenever they are set.
     """
     is_new = not isinstance(celery_app, Celery)
     if is_new:
@@ -82,22 +82,22 @@ def adopt(celery_app: celery.Celery, flask_app: Flask, requests: Requests) -> "C
 
 
 class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
-    """A Celery app that was adopted."""
+    """An adopted Celery app."""
 
     #: The Flask app that adopted it last.
     latest_flask_app: Flask
     requests: Requests
 
     def prepare(self) -> None:
-        """Put our parts in the place of Celery's."""
-        theirs: type = symbol_by_name(self.amqp_cls)  # type: ignore[no-untyped-call,has-type]
-        self.amqp_cls = with_ours(AMQP, theirs)
-        self.__dict__.pop("amqp", None)  # one that was made before
+        """Replace Celery's parts with ours."""
+        amqp_class: type = symbol_by_name(self.amqp_cls)  # type: ignore[no-untyped-call,has-type]
+        self.amqp_cls = with_mixin(AMQP, amqp_class)
+        self.__dict__.pop("amqp", None)  # it may have been created already
         self.loader.override_backends = {**self.loader.override_backends, **BACKENDS}
         self.steps["consumer"].update(STEPS)
         if self.configured:
             self._complete(self.conf)
-            _ = self.backend  # raises where it cannot be used
+            _ = self.backend  # raises ImproperlyConfigured if it cannot be used
         else:
             self.on_after_configure.connect(self._complete)
         adapt(self._tasks, TaskRegistry)
@@ -105,7 +105,7 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
             adapt_task(task)
 
     def _complete(self, source: Any, **_: object) -> None:
-        # RabbitMQ's own lease. Celery's two minutes would be how long a frozen worker's tasks stand still.
+        # RabbitMQ's own lease. With Celery's two minutes, a frozen worker's tasks would stand still for as long.
         heartbeat = max(2, int(self.longtask_settings["LONGTASK_LEASE_SECONDS"] * 2 / 3))
         defaults = {**DEFAULTS, "broker_heartbeat": heartbeat}
         source.add_defaults({k: v for k, v in defaults.items() if not source.value_set_for(k)})
@@ -117,7 +117,7 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
 
     @property
     def flask_app(self) -> Flask:
-        """The Flask app at work, if this is its Celery app; else, as in a worker, the latest."""
+        """The current Flask app, if this is its Celery app; else, as in a worker, the one that adopted it last."""
         if has_app_context():
             found = current_app.extensions.get(EXTENSION)
             if found is not None and found.celery is self:
@@ -130,24 +130,24 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
 
     @property
     def backend(self) -> RedisBackend:
-        """Raises ImproperlyConfigured where results are not kept in Redis."""
+        """The result backend. Raises ImproperlyConfigured if it does not keep results in Redis."""
         backend = super().backend
         if not isinstance(backend, RedisBackend):
             url = str(self.conf.result_backend)
             if url.partition("://")[0] in BACKENDS:
-                reason = "this Celery app was used before LongTask(app, celery=…)"
+                reason = "this Celery app was used before LongTask(app, celery=…) was called"
             else:
                 reason = f"result_backend is {maybe_sanitize_url(url)!r}"
             raise ImproperlyConfigured(
-                f"LongTask keeps its records in Redis, by a redis:// address as result_backend: {reason}."
+                f"LongTask keeps its records in a result_backend with a redis:// URL, but {reason}."
             )
         return backend
 
     def now(self) -> datetime:
-        """The time by Redis's clock, by which `countdown` and `expires` are counted."""
+        """Return the time by Redis's clock, from which Celery counts `countdown` and `expires`."""
         try:
             now = self.backend.store.clock.now()
-        except RedisError:  # then nothing can be sent that would need it
+        except RedisError:  # then no task can be sent that would need it
             return cast(datetime, super().now())
         return datetime.fromtimestamp(now, UTC).astimezone(self.timezone)
 
@@ -168,7 +168,7 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
     def _broker_options(
         self, url: str, given: Mapping[str, Any], more: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
-        """What a connection to the broker is made with: what was asked for before what was set before ours."""
+        """Return the options of a broker connection: those in `given` come first, then `more`, then the settings."""
         ours = transport.options(url)
         if prefix := _prefix(self.conf.result_backend_transport_options):
             ours["longtask_prefix"] = prefix
@@ -188,7 +188,7 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
 
     @cached_property
     def message_store(self) -> Store | None:
-        """The store where messages are leased; None where another broker than Redis keeps them.
+        """The store that leases messages; None if they are not kept in Redis by our transport.
 
         Raises kombu.exceptions.OperationalError when the broker cannot be reached.
         """
@@ -203,16 +203,16 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
 
     @property
     def stores(self) -> list[Store]:
-        """Where messages are leased, and last where records are: one Redis, or two, or one of them elsewhere."""
+        """The store of messages, if Redis keeps them, and that of records, in this order. They may be one store."""
         records, messages = self.backend.store, self.message_store
         return [records] if messages is None or messages is records else [messages, records]
 
     def warnings(self) -> list[str]:
-        """What an operator should see to, in sentences. Raises RedisError where Redis does not answer."""
+        """Return warnings for an operator, one sentence each. Raises RedisError if Redis does not answer."""
         warnings = []
         for store in self.stores:
             if policy := store.may_forget():
-                # What has a time to live has ended.
+                # Only what is kept of ended tasks has a time to live.
                 what = "results" if policy.startswith("volatile") else "tasks"
                 warnings.append(
                     f"Redis may forget {what}: its maxmemory-policy is {policy}. Set it to noeviction."
@@ -232,14 +232,14 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
 
 
 def _one_text(url: Any) -> str:
-    """The address of a broker, or of several of which one is used at a time, as Kombu writes them."""
+    """Return the URL of a broker, or the URLs of alternative brokers as one text, as Kombu writes them."""
     if isinstance(url, list | tuple):
         return ";".join(map(str, url))
     return str(url or "amqp://")  # Kombu's own default
 
 
 def _place(url: str) -> tuple[str, ...]:
-    """Where a URL leads to, without the credentials."""
+    """Return the server and the database of a URL, without the credentials."""
     if ";" in url or url.startswith("sentinel"):
         return (url,)
     parts = urlsplit(url)
@@ -248,6 +248,6 @@ def _place(url: str) -> tuple[str, ...]:
 
 
 def _prefix(result_options: Mapping[str, Any]) -> str:
-    """Celery's `global_keyprefix` of results, as Celery completes it."""
+    """Return the `global_keyprefix` of results, completed as Celery does it."""
     prefix: str = result_options.get("global_keyprefix") or ""
     return prefix if not prefix or prefix[-1] in ":_-." else prefix + "_"

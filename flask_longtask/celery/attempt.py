@@ -1,4 +1,4 @@
-"""The attempts at tasks that run in this process, and the name of this process as a worker."""
+"""The attempts at tasks that run in this process, and the id of its worker."""
 
 import os
 import socket
@@ -9,16 +9,16 @@ from celery.app.task import Context, Task
 
 from flask_longtask.store import Run
 
-#: Names this worker in what is stored. No other worker has the name, nor has the one that takes its place: a
-#: restarted container has the host name and the process id of the one before. Pool processes inherit it.
+#: The unique id of this worker in the store. Host name and process id are not unique: a restarted container has the
+#: same ones as before. Pool processes inherit the id.
 WORKER_ID = f"{socket.gethostname().encode('ascii', 'replace').decode()}/{uuid4().hex[:12]}"
 
 
 class Pool:
-    """What the worker's pool can do: a pool of processes everything. Its processes keep these values."""
+    """What the worker's pool can do. A pool of processes can do everything, and its processes keep these values."""
 
     has_processes = True
-    #: Whether it can end a task that does not end by itself, when it is cancelled or over its time limit.
+    #: Whether it can end a task that is cancelled or over its time limit and does not end by itself.
     can_stop_tasks = True
 
 
@@ -26,7 +26,7 @@ _runs: WeakKeyDictionary[Context, Run] = WeakKeyDictionary()
 
 
 def describe_run(task: Task, request: Context, holds_messages: bool) -> Run:
-    """What an attempt that is about to start says of itself. `holds_messages`: messages are kept in our Redis."""
+    """Describe an attempt that is about to start. `holds_messages` says whether our Redis keeps the messages."""
     properties = getattr(request, "properties", None) or {}
     return Run(
         task=task.name,
@@ -44,15 +44,15 @@ def remember(request: Context, run: Run) -> None:
 
 
 def run_of(request: Context | None) -> Run | None:
-    """The attempt that writes in the name of this request; None for a worker's main process, or outside of one."""
+    """Return the attempt that runs this request; None in a worker's main process or outside a worker."""
     return _runs.get(request) if request is not None else None
 
 
 def is_stopping() -> bool:
     """Whether this worker is to stop."""
-    # A web process has no use for all that this imports.
+    # Imported here because a web process does not need it.
     from celery.worker import state  # noqa: PLC0415
 
-    # Celery keeps the exit code here once it stops, and 0 is one.
+    # Once Celery stops, it keeps the exit code here, which may be 0.
     codes = state.should_stop, state.should_terminate
     return any(code is not None and code is not False for code in codes)

@@ -1,7 +1,7 @@
-"""Celery's result backend: what Celery says of a task goes to the store, with Celery's own document beside our record.
+"""Celery's result backend: stores the states that Celery reports, in Celery's own document and in our record.
 
-Celery's document, `celery-task-meta-<id>`, stays exactly Celery's, so that `AsyncResult`, Flower and every other
-Celery tool keep working.
+Celery's document, `celery-task-meta-<id>`, stays exactly as Celery writes it, so that `AsyncResult`, Flower and every
+other Celery tool keep working.
 """
 
 import logging
@@ -37,16 +37,16 @@ from flask_longtask.store.pool import WebPool
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that a web request waits for an answer of Redis. A worker is more patient: see `client`.
+#: Seconds that a web request waits for an answer from Redis. A worker waits longer: see `patient_store`.
 WEB_TIMEOUT = 1.0
 
 
 class MessageLost(Exception):
-    """A task has no message any more: its queue was purged, or lost by its broker."""
+    """A task's message is gone: its queue was purged, or its broker lost it."""
 
 
 class MessageRejected(Exception):
-    """A task's message is not what Celery writes, and no worker can take it."""
+    """A task's message is not one that Celery writes, and no worker can handle it."""
 
 
 class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery has no types
@@ -54,17 +54,17 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
 
     @cached_property
     def store(self) -> Store:
-        """Fails fast, for whatever a person waits for. Not for use inside of a task: see WebPool."""
+        """The store for web requests: it fails fast. Do not use it inside a task: see WebPool."""
         return self._store(self._web_pool(wait=WEB_TIMEOUT, **self._impatient))
 
     @cached_property
     def report_store(self) -> Store:
-        """Fails fast as well, for a task's reports: the task must go on."""
+        """The store for a task's progress reports: it fails fast, since the task must go on."""
         return self._store(self._get_pool(**self._impatient))
 
     @cached_property
     def patient_store(self) -> Store:
-        """Waits, and tries again, as Celery's own `client` does: for the start and the end of a task."""
+        """The store for the start and the end of a task: it waits and retries, as Celery's own `client` does."""
         return self._store(self.client.connection_pool)
 
     def _store(self, pool: ConnectionPool) -> Store:
@@ -74,8 +74,10 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
 
     @property
     def _impatient(self) -> dict[str, Any]:
-        """One retry remains here, at once, because a connection that lay in the pool while Redis was restarted is
-        known to be dead only when it is used.
+        """Connection parameters that fail fast.
+
+        One immediate retry remains: a pooled connection that died when Redis was restarted is noticed only when it
+        is used.
         """
         return {
             **self.connparams,
@@ -87,23 +89,23 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
     _web_pool: Any = WebPool
 
     def on_task_call(self, producer: Any, task_id: str) -> None:
-        """Celery subscribes here to every task it sends; `AsyncResult.get` does so by itself."""
+        """Do nothing. Celery subscribes here to every task that it sends, but `AsyncResult.get` does so, too."""
 
     # -- reading ---------------------------------------------------------------------------------
 
     def read(self, task_ids: Sequence[str]) -> list[Stored | None]:
-        """What is stored of each task, in one round trip; None for a task that does not exist.
+        """Return what is stored of each task, in one round trip; None for a task that does not exist.
 
         Raises redis.exceptions.RedisError when Redis does not answer within WEB_TIMEOUT.
         """
         try:
             return self.store.tasks.read(task_ids)
         except RedisError:
-            self.store.presence.lost_sight()
+            self.store.presence.note_outage()
             raise
 
     def describe(self, task_ids: Sequence[str]) -> dict[str, dict[str, Any] | None]:
-        """The status object of each task, None for one that does not exist."""
+        """Return the status object of each task; None for a task that does not exist."""
         known = {
             task_id: self._load(stored)
             for task_id, stored in zip(task_ids, self.read(task_ids), strict=True)
@@ -126,7 +128,7 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
         return statuses
 
     def _load(self, stored: Stored) -> tuple[Mapping[str, Any], Record]:
-        """Celery's document and the record of a task; of one with a large result all is in the record."""
+        """Return Celery's document and the record of a task. If its result is large, the record alone is used."""
         record = stored.record or {}
         if record.get("result_bytes"):
             return {}, record
@@ -138,7 +140,7 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
         return document, record
 
     def result(self, task_id: str) -> Any:
-        """The result of a task that has succeeded, however large. Raises LookupError for any other."""
+        """Return the result of a task that has succeeded, however large. Raises LookupError for any other task."""
         (stored,) = self.store.tasks.read([task_id], whole=True)
         document = load_document(stored.document, self.decode) if stored else {}
         if document.get("status") != states.SUCCESS:
@@ -151,7 +153,7 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
         return most
 
     def describe_accepted(self, task_id: str, record: Record, ahead: int) -> dict[str, Any]:
-        """The status object of a task that has just been accepted, without asking for it again."""
+        """Return the status object of a task that has just been accepted, without reading it from Redis."""
         return describe(task_id, {}, record, self._look_around()._replace(ahead=ahead))
 
     def _look_around(self) -> Surroundings:
@@ -170,9 +172,9 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
         request: Any = None,
         **kwargs: Any,
     ) -> Any:
-        """Celery's way in: every state that a worker or a task reports passes here.
+        """Store a state. Celery calls this for every state that a worker or a task reports.
 
-        What came of it is the `change` of a task's own request.
+        Keeps the outcome as `change` of the task's request.
         """
         change = self.store_state(task_id, result, state, traceback, request)
         if isinstance(request, Context):
@@ -187,10 +189,10 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
         traceback: str | None = None,
         request: Any = None,
     ) -> Change | None:
-        """Store a state. Returns what came of it, or None if it could not be stored.
+        """Store a state. Returns the outcome, or None if the state could not be stored.
 
-        While Redis is away a report of progress is given up, since the task must go on and the next report makes up
-        for it; the end of a task is tried again until it is stored.
+        While Redis is away, a progress report is dropped, since the task must go on and the next report replaces it.
+        The end of a task is retried until it is stored.
         """
         if state not in NOT_REPORTED:
             result = _with_a_short_message(result)
@@ -213,27 +215,27 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
             return None
 
     def start(self, task_id: str, run: Run, document: bytes | str = "", **fields: Any) -> Change:
-        """Record that an attempt starts. `fields` are what its worker's pool cannot do."""
+        """Record the start of an attempt. `fields` say what its worker's pool cannot do."""
         most_lost = self.app.longtask_settings["LONGTASK_MAX_ATTEMPTS"]
         return self._keep_trying(
             task_id, Event.START, document, run, most_lost=most_lost, task=run.task, **fields
         )
 
     def cancel(self, task_id: str) -> bool:
-        """Make a task's state REVOKED; from now on no other report of it is stored.
+        """Set a task's state to REVOKED. From now on, no other state of it is stored.
 
-        Returns False if it had ended. Whether it exists is for the caller to know.
+        Returns False if the task had ended. Does not check whether the task exists.
         """
         document = self._document(task_id, TaskRevokedError("cancelled"), states.REVOKED)
         change = self.store.tasks.record_event(task_id, Event.CANCEL, document)
         return change.outcome is Outcome.STORED
 
     def hand_back(self, task_id: str, worker: str, store: Store | None = None) -> None:
-        """Record that a running task goes back to waiting: its worker is being stopped, or it was rejected."""
+        """Record that a running task waits again, because its worker is stopping or the task was rejected."""
         (store or self.store).tasks.record_event(task_id, Event.HAND_BACK, worker=worker)
 
     def lose(self, task_id: str) -> None:
-        """End a task that has no message any more, and those that were to follow it."""
+        """Fail a task whose message is gone, and the tasks that were to follow it."""
         (stored,) = self.read([task_id])
         record = (stored and stored.record) or {}
         reason = "Its message is gone: the queue was purged or lost."
@@ -243,9 +245,9 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
         self._end_unrun(task_id, record, Event.MESSAGE_LOST, MessageLost(reason))
 
     def reject(self, task_id: str, reason: str) -> None:
-        """End a task whose message no worker can take, and those that were to follow it.
+        """Fail a task whose message no worker can handle, and the tasks that were to follow it.
 
-        One that runs by another message goes on.
+        If the task already runs because of another message, it goes on.
         """
         (stored,) = self.read([task_id])
         record = (stored and stored.record) or {}
@@ -259,16 +261,16 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
         if change.outcome is not Outcome.STORED:
             return
         logger.warning("Task %s has ended: %s", task_id, error)
-        reason = MessageLost("The task before it has not been run to its end.")
+        reason = MessageLost("The task before it did not finish.")
         for follower in record.get("followers") or ():
             document = self._document(follower, reason, states.FAILURE)
             self.store.tasks.record_event(follower, Event.END, document)
 
     def count_in_chord(self, request: Any) -> None:
-        """Count a task that has ended for the chord that it is part of.
+        """Count an ended task in its chord.
 
-        Celery does so after it has stored the end, and a worker may die in between. To count one twice is no harm, but
-        for a chord whose body was sent.
+        Celery counts a task after it has stored its end, and a worker may die in between. Counting a task twice does
+        no harm unless the chord's body has been sent.
         """
         body_id = (request.chord.get("options") or {}).get("task_id")
         ended, body = self.store.tasks.read([request.id, body_id or request.id], whole=True)
@@ -284,7 +286,7 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
         store_result: bool = True,
         state: str = states.SUCCESS,
     ) -> None:
-        """As Celery's. A task whose result is ignored has ended all the same: its state is kept, without a result."""
+        """Like Celery's, but also store the end of a task whose result is ignored, without the result."""
         if self._is_ignored(request):
             self.store_state(task_id, None, state, request=request)
         super().mark_as_done(task_id, result, request, store_result, state)
@@ -298,7 +300,7 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
         store_result: bool = True,
         **options: Any,
     ) -> None:
-        """As Celery's, and the same for a task whose result is ignored."""
+        """Like Celery's, but also store the failure of a task whose result is ignored."""
         if not store_result and self._is_ignored(request):
             self.store_state(task_id, exc, states.FAILURE, request=request)
         super().mark_as_failure(task_id, exc, traceback, request, store_result, **options)
@@ -311,9 +313,9 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
         store_result: bool = True,
         state: str = states.REVOKED,
     ) -> None:
-        """As Celery's, also for a task whose result is ignored, and for what was to follow in a chain.
+        """Like Celery's, but also revoke a task whose result is ignored, and the rest of the task's chain.
 
-        What was to follow is REVOKED then instead of PENDING for ever, as Celery does it for a failure.
+        Otherwise the rest of the chain would stay PENDING for ever. Celery does the same after a failure.
         """
         super().mark_as_failure(
             task_id, TaskRevokedError(reason), request=request, call_errbacks=False, state=state
@@ -350,7 +352,7 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
 
 
 def _with_a_short_message(meta: Any) -> Any:
-    """A report as it is stored: every poll reads it."""
+    """Shorten the message of a report, since every poll reads it."""
     if isinstance(meta, dict) and isinstance(meta.get("status"), str):
         return {**meta, "status": meta["status"][:LONGEST_MESSAGE]}
     return meta

@@ -1,4 +1,4 @@
-"""Celery's documents as they are stored, which may be anything."""
+"""Reads Celery's documents, whatever may have been stored instead of one."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,14 +8,14 @@ from flask_longtask.status import UNREADABLE
 
 
 def load_document(payload: bytes | None, decode: Callable[[bytes], Any]) -> Mapping[str, Any]:
-    """What Celery has stored of a task; empty if nothing. `decode` is Celery's own way to read it, which is slower."""
+    """Return Celery's document of a task; empty if there is none. `decode` is Celery's own decoder, which is slower."""
     if not payload:
         return {}
     try:
-        # Others are compressed, or have a date or another of Kombu's own types inside.
+        # Other documents are compressed, or contain a date or another of Kombu's own types.
         is_plain = payload.startswith(b"{") and b"__type__" not in payload
         document = loads(payload) if is_plain else plain(decode(payload))
-    # The decoders' errors share no base class, and the client is owed an answer.
+    # The decoders' errors share no base class, and the client must get an answer.
     except Exception:
         document = None
     is_readable = isinstance(document, dict) and isinstance(document.get("status"), str)

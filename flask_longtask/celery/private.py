@@ -1,20 +1,19 @@
-"""The one list of the private names of Celery and Kombu that are used here, and why. No code that uses them lives here.
+"""Lists the private names of Celery and Kombu that this package uses, and why. The code that uses them is elsewhere.
 
-A private name may change with any release. tests/test_private_names.py checks each of them against the installed
-libraries, and that this list is complete, so that an upgrade that breaks one fails by its name.
+A private name may change with any release. tests/test_private_names.py checks that each name exists in the installed
+libraries and that the list is complete, so that an upgrade that breaks a name fails with that name.
 """
 
 from typing import Literal, NamedTuple
 
 
 class PrivateName(NamedTuple):
-    #: The dotted path of what has the name: a class.
+    #: The dotted path of the class that has the name.
     owner: str
     name: str
-    #: `replaced`: the library calls it, and what it calls is ours. `called`: we call it. `attribute`: we read or
-    #: write it.
+    #: `replaced`: we override what the library calls. `called`: we call it. `attribute`: we read or write it.
     kind: Literal["replaced", "called", "attribute"]
-    #: What it does for us, and why no public name does.
+    #: What we use it for, and why no public name will do.
     reason: str
 
 
@@ -26,16 +25,16 @@ PRIVATE_NAMES = (
         "celery.app.base.Celery",
         "_tasks",
         "attribute",
-        "The registry of tasks, each of which is adapted when it is added. The public `tasks` first adds all that were "
-        "declared, and so reads the settings, for which it may be too early.",
+        "The registry of tasks, which we make adapt each task that is added. The public `tasks` first adds all "
+        "declared tasks, and for that reads the settings, which may be too early.",
     ),
-    # -- the result backend, and what it connects by
+    # -- the result backend and its connections
     PrivateName(
         "celery.backends.base.Backend",
         "_get_result_meta",
         "called",
         "Makes Celery's document of a task, which must stay exactly Celery's. "
-        "The public `store_result` stores it, too, in a step of its own.",
+        "The public `store_result` also stores it, in a step of its own.",
     ),
     PrivateName(
         "celery.backends.redis.RedisBackend",
@@ -44,71 +43,71 @@ PRIVATE_NAMES = (
         "Makes the connection pool, by Sentinel where that is used, with timeouts other than those of `client`. "
         "The public `ConnectionPool` knows nothing of Sentinel.",
     ),
-    # -- the transport: what Kombu documents for a virtual transport to define, under private names
+    # -- the transport: the methods that, by Kombu's documentation, a virtual transport defines
     PrivateName(
         _CHANNEL,
         "_get",
         "replaced",
-        "Kombu gets one message by it. A message is taken and noted as held in one step here.",
+        "Kombu gets one message with it. Ours takes a message and notes it as held in one step.",
     ),
     PrivateName(
         _CHANNEL,
         "_put",
         "replaced",
-        "Kombu pushes a message to a queue by it. A task is recorded in the same step here. "
-        "The public `basic_publish` does not know yet to which queues a message goes.",
+        "Kombu pushes a message to a queue with it. Ours also records the task in the same step. "
+        "The public `basic_publish` does not yet know which queues the message goes to.",
     ),
     # -- the transport: how a worker waits for a message
     PrivateName(
         _CHANNEL,
         "_brpop_start",
         "replaced",
-        "Kombu's poller asks Redis for a message by it. We ask by our script, or wait for a bell.",
+        "Kombu's poller asks Redis for a message with it. Ours runs our script, or waits for a bell.",
     ),
     PrivateName(
         _CHANNEL,
         "_brpop_read",
         "replaced",
-        "Kombu's poller reads the answer by it, and so does `close`, "
-        "for which our own entry in the public `handlers` would not be enough.",
+        "Kombu's poller reads the answer with it, and so does `close`, "
+        "which an entry of ours in the public `handlers` would not change.",
     ),
     PrivateName(
         _CHANNEL,
         "_in_poll",
         "attribute",
-        "Tells the poller that an answer is awaited, so that it does not ask once more.",
+        "Tells the poller that an answer is awaited, so that it does not ask again.",
     ),
     PrivateName(
         _CHANNEL,
         "_brpop_sent_at",
         "attribute",
-        "Tells the poller since when, so that it drops a connection on which no answer comes.",
+        "Tells the poller since when an answer is awaited, so that it drops a silent connection.",
     ),
     PrivateName(
         _CHANNEL,
         "_queue_cycle",
         "attribute",
         "The order in which queues are asked, by `queue_order_strategy`. "
-        "Kombu keeps it up to date with the queues that are consumed; one of ours would have to be, too.",
+        "Kombu updates it with the queues that are consumed; we would have to update one of our own.",
     ),
     PrivateName(
         "kombu.transport.virtual.Transport",
         "_deliver",
         "called",
-        "Hands a message to the consumer of its queue, and rejects it where there is none any more. "
-        "The public `on_message_ready` raises KeyError then, which would end the worker.",
+        "Passes a message to the consumer of its queue, or rejects it if there is none any more. "
+        "The public `on_message_ready` raises KeyError instead, which would end the worker.",
     ),
     # -- the transport: where Kombu keeps a message
     PrivateName(
         "kombu.transport.virtual.Channel",
         "_get_message_priority",
         "called",
-        "The priority of a message, between the bounds that Kombu sets. The public `priority` is the next step.",
+        "Returns the priority of a message, within Kombu's bounds. The public `priority` is only the next step.",
     ),
     PrivateName(
         _CHANNEL,
         "_expires",
         "attribute",
-        "Says which queues Redis removes when they are unused: Kombu itself pushes to these, and renews their time.",
+        "Says which queues Redis removes when they are unused. Kombu itself pushes to these, and renews their expiry.",
     ),
 )

@@ -1,7 +1,7 @@
-"""Sends tasks: records each and pushes its message in one step, or as nearly so as another broker allows.
+"""Sends tasks: records each task and pushes its message in one step, or as close to that as another broker allows.
 
-Celery's `before_task_publish` signal comes at the right moment, but it neither sees that publishing failed nor which
-of several Celery apps publishes. This is the same moment, taken one call further out.
+Celery's `before_task_publish` signal comes at the right moment, but shows neither that publishing failed nor which of
+several Celery apps publishes. So this module wraps the function that sends the signal.
 """
 
 import logging
@@ -24,7 +24,7 @@ from flask_longtask.store import Accepted, Claim, Queue, Store
 
 logger = logging.getLogger(__name__)
 
-#: Seconds, at most, between two tries of a worker to reach a broker that is away.
+#: Seconds, at most, between a worker's tries to reconnect to its broker.
 RECONNECT_SECONDS = 3
 
 #: Seconds after which sending a task from a web server fails.
@@ -33,10 +33,10 @@ PATIENCE = 1.0
 #: Seconds until a worker tries again to send a task.
 RESEND_SECONDS = 0.5
 
-#: Seconds after which a worker gives up sending what Redis refuses. An outage may last as long as it does.
+#: Seconds after which a worker gives up sending a message that Redis refuses. In an outage it does not give up.
 REFUSED_SECONDS = 60.0
 
-#: Seconds that a request waits for an earlier one with its idempotency key, and between two looks.
+#: Seconds that a request waits for an earlier one with the same idempotency key, and between two checks.
 BUSY_PATIENCE = 0.8
 BUSY_LOOK = 0.02
 
@@ -44,7 +44,7 @@ BUSY_LOOK = 0.02
 class QueueAway(OperationalError):
     """A task could not be sent: the broker, or Redis, does not answer. A protected route answers 503.
 
-    It never runs, even if it has been sent.
+    The task never runs, even if its message has been sent.
     """
 
 
@@ -56,14 +56,14 @@ class NotQueued(QueueAway):
 
 
 class Unroutable(QueueAway):
-    """No queue takes the message: to send it again would not help."""
+    """No queue takes the message. Sending it again would not help."""
 
 
 class Connection(connection.Connection):
-    """A connection to the broker that is back soon after the broker is."""
+    """A connection to the broker that reconnects soon after the broker is back."""
 
     def as_uri(self, *args: Any, **options: Any) -> str:
-        # In logs, the scheme instead of our transport's name.
+        # Logs show the scheme instead of our transport's name.
         uri = str(super().as_uri(*args, **options))
         return uri.replace(str(self.transport_cls), self.transport.driver_type, 1)
 
@@ -74,15 +74,15 @@ class Connection(connection.Connection):
 
 
 class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
-    """Celery's message sender for every way to start a task: `delay`, groups, chains, beat, retries."""
+    """Celery's message sender, used by every way to start a task: `delay`, groups, chains, beat, retries."""
 
     Connection = Connection
 
     @cached_property
     def send_task_message(self) -> Callable[..., Any]:
-        # Celery's own. By `super()` it would be stored in place of ours, until ours is.
+        # Celery's own function. `super().send_task_message` would be cached under the name of ours.
         send = amqp.AMQP.send_task_message.func(self)
-        #: Tasks of which it is unknown whether they were accepted. Their senders were told that they were not.
+        #: Tasks that may have been accepted although sending them has failed with an error.
         self._unclear: deque[Sending] = deque(maxlen=1000)
 
         def send_task_message(producer: Any, name: str, message: Any, **options: Any) -> Any:
@@ -94,7 +94,7 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
                     return self._send(task, partial(send, producer, name, message, **options))
                 except (RedisError, OperationalError) as error:
                     if task.in_worker and _may_pass(error, time.monotonic() - started):
-                        # A retry, or the next step of a chain: without it a task that goes on would fail.
+                        # A retry, or the next step of a chain: giving up would fail a task that is under way.
                         logger.warning("%s cannot be sent, and is tried again: %s", name, error)
                         time.sleep(RESEND_SECONDS)
                         continue
@@ -116,7 +116,7 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
         return send_task_message
 
     def accept_eager(self, task_id: str, name: str) -> bool:
-        """Record a task that this process is about to run itself. Returns False where an earlier one stands for it."""
+        """Record a task that this process is about to run. Returns False if an earlier task stands for it."""
         requests = self.app.requests
         is_nested = bool(self.app.current_worker_task)
         claim = None if is_nested else requests.claim()
@@ -145,16 +145,16 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
         if not in_worker and store.clock.is_known:
             not_after = store.clock.now() + PATIENCE
         owner = self.app.requests.owner()
-        its_owner = {"owner": owner} if owner else {}
+        owner_field = {"owner": owner} if owner else {}
         record = self._record(name, message.headers, getattr(queue, "name", queue))
         followers = _followers(message.body[2])
         return Sending(
             store,
             message.headers["id"],
-            record | its_owner,
-            followers={task_id: its | its_owner for task_id, its in followers},
+            record | owner_field,
+            followers={task_id: follower | owner_field for task_id, follower in followers},
             claim=claim,
-            # What a worker sends belongs to a task that has been accepted: it always finds room.
+            # A worker sends parts of a task that has been accepted: the bound does not apply to them.
             most_waiting=0 if in_worker else self.app.longtask_settings["LONGTASK_MAX_WAITING"],
             not_after=not_after,
             in_worker=in_worker,
@@ -162,7 +162,7 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
         )
 
     def _rank(self, queue_name: str, priority: int | None) -> int:
-        """How many priorities come before this one in a queue of another broker."""
+        """Return how many priorities come before this one in a queue of another broker."""
         queue = self.queues.get(queue_name)
         arguments = getattr(queue, "queue_arguments", None) or {}
         most = getattr(queue, "max_priority", None) or arguments.get("x-max-priority")
@@ -187,7 +187,7 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
         return sent
 
     def _bury_unclear(self) -> None:
-        """Redis answers: see to it that what was told to have failed never runs."""
+        """Now that Redis answers, make sure that tasks whose sending has failed never run."""
         while self._unclear:
             task = self._unclear.popleft()
             try:
@@ -197,11 +197,11 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
                 return
 
     def _send_elsewhere(self, task: Sending, publish: Callable[[], Any]) -> Any:
-        """Record the task, send its message, and record that it is sent."""
+        """Record the task, send its message to another broker, and record that it was sent."""
         queue = Queue(task.record["queue"], list_number=task.rank)
         acceptance = task.accept(queue)
         if acceptance.outcome is Accepted.FULL:
-            # By the store's count. Messages may have been purged, so ask the broker before refusing.
+            # The store may have counted purged messages, so ask the broker before refusing.
             most = task.options["most_waiting"]
             if count_waiting(self.app, queue.name) < most:
                 task.options["most_waiting"] = 0
@@ -211,8 +211,8 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
         try:
             sent = publish()
         except Exception:
-            if not task.in_worker:  # else it is tried again
-                with suppress(RedisError):  # then the workers find it
+            if not task.in_worker:  # a worker tries again
+                with suppress(RedisError):  # if this fails, a worker's audit finds the task
                     task.store.tasks.confirm(task.task_id, task.nonce, sent=False)
             raise
         task.store.tasks.confirm(task.task_id, task.nonce, sent=True)
@@ -222,7 +222,7 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
         if outcome is Accepted.FULL:
             raise QueueFull(task.options["most_waiting"])
         if outcome is Accepted.LATE:
-            raise QueueAway("Redis has answered too late.")
+            raise QueueAway("Redis answered too late.")
         self.app.requests.refuse(outcome)
         raise QueueAway(f"The task was refused: {outcome.value}.")
 
@@ -233,7 +233,7 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
         if headers["retries"]:
             task = self.app.tasks.get(name)
             record["retries"] = headers["retries"]
-            # `Task.retry` keeps a limit that it was called with in this attribute.
+            # `Task.retry` keeps its `max_retries` argument in this attribute.
             limit = getattr(task, "override_max_retries", getattr(task, "max_retries", None))
             if limit is not None:
                 record["max_retries"] = limit
@@ -241,13 +241,13 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
 
 
 def _may_pass(error: Exception, tried_for: float) -> bool:
-    """Whether it may help to send the message once more."""
+    """Whether sending the message again may help."""
     is_refused = isinstance(error.__cause__ or error, ResponseError | DataError)
     return not isinstance(error, Unroutable) and not (is_refused and tried_for > REFUSED_SECONDS)
 
 
 def _followers(embedded: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The ids that the sender of a chain or chord already holds, of tasks that are sent later."""
+    """Yield the tasks of a chain or chord that already have an id and are sent later, each with its record."""
     signatures = [*(embedded.get("chain") or ()), embedded.get("chord")]
     while signatures:
         signature = signatures.pop()

@@ -1,4 +1,4 @@
-"""A task on its way from the sender to the step in which it is recorded and its message is pushed."""
+"""A task on its way from the sender to the transport, which records it and pushes its message in one step."""
 
 from collections.abc import Sequence
 from contextvars import ContextVar
@@ -9,7 +9,7 @@ from flask_longtask.store import Acceptance, Accepted, Claim, Queue, Record, Sto
 
 
 class NotAccepted(Exception):
-    """The store has refused a task, so that its message was not pushed."""
+    """The store has refused a task, so its message was not pushed."""
 
     def __init__(self, acceptance: Acceptance) -> None:
         super().__init__(acceptance.outcome.value)
@@ -19,7 +19,7 @@ class NotAccepted(Exception):
 class Sending:
     """A task that is being sent: what the transport needs to record it in the step that pushes its message."""
 
-    #: What came of it; None before.
+    #: The store's answer; None until there is one.
     acceptance: Acceptance | None = None
 
     def __init__(
@@ -28,15 +28,15 @@ class Sending:
         self.store = store
         self.task_id = task_id
         self.record = record
-        #: Its place by priority, where another broker keeps the messages.
+        #: How many priorities come before its own, where another broker keeps the messages.
         self.rank = rank
         self.options = options
-        # The same in each try to send it.
+        # It stays the same when sending is retried.
         self.nonce = uuid4().hex
 
     @property
     def in_worker(self) -> bool:
-        """Whether a task sends it, or the end of one, which may wait for Redis and the broker."""
+        """Whether a running or ending task sends this one. It may wait for Redis and the broker."""
         return bool(self.options["in_worker"])
 
     def accept(self, queue: Queue, message: str = "") -> Acceptance:
@@ -47,30 +47,30 @@ class Sending:
         return acceptance
 
 
-#: The task that this thread or greenlet sends by way of a broker which is the store as well.
+#: The task that this thread or greenlet is sending, where broker and store are the same Redis.
 sending: ContextVar[Sending | None] = ContextVar("longtask_sending", default=None)
 
 
 class Requests:
-    """What is known of the request that starts a task: nothing here. `FlaskRequests` knows Flask's."""
+    """The request that starts a task. This base class knows no request; `FlaskRequests` knows Flask's."""
 
     def claim(self) -> Claim | None:
-        """The claim of its idempotency key on the next task."""
+        """Return the claim of the request's idempotency key for the next task, if there is one."""
         return None
 
     def owner(self) -> str | None:
-        """Who is asking, as the app knows it."""
+        """Return the user who makes the request, as the app identifies them."""
         return None
 
     def answer_with(self, earlier: Sequence[str], instead_of: Sequence[str]) -> None:
-        """Tasks of an earlier request stand for the ones that this request has just made up."""
+        """Answer the request with the tasks of an earlier one instead of its own."""
 
     def counts(self, task_id: str) -> str:
-        """The id of the task that stands for this one: in most cases it itself."""
+        """Return the id of the task that stands for this one: that of an earlier request, or its own id."""
         return task_id
 
     def on_accepted(self, task_id: str, acceptance: Acceptance) -> None:
-        """The request has started a task."""
+        """Note that the request has started a task."""
 
     def refuse(self, outcome: Accepted) -> None:
-        """The claim is refused: raise what says so."""
+        """Raise the error for a refused claim."""

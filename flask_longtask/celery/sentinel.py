@@ -9,10 +9,10 @@ from flask_longtask.celery.backend import RedisBackend
 
 
 class _Closing:
-    """A connection to Redis that is closed when an answer has not come in time, as redis-py's others are.
+    """A connection to Redis that is closed when an answer does not come in time.
 
-    Its connections by way of Sentinel stay open: to a master that says nothing any more, and with an answer
-    under way that would be taken for that of the next command.
+    redis-py does so too, but not for connections found by Sentinel. Those stay open to a silent master, and the next
+    command would read the late answer as its own.
     """
 
     def read_response(self, *args: Any, disconnect_on_error: bool = True, **options: Any) -> Any:
@@ -22,7 +22,7 @@ class _Closing:
 
 
 class SentinelBackend(RedisBackend, celery_redis.SentinelBackend):  # type: ignore[misc]
-    """The same where Redis is found by Sentinel."""
+    """The result backend for a Redis that is found by Sentinel."""
 
     def _get_pool(self, **parameters: Any) -> ConnectionPool:
         pool: ConnectionPool = super()._get_pool(**parameters)

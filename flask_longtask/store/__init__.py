@@ -54,10 +54,10 @@ __all__ = [
 
 
 class Store:
-    """All of it, as one client of Redis reaches it.
+    """Everything that is kept in one Redis, accessed through one client.
 
-    `prefix` is put before every key. `documents` is the prefix of Celery's own documents. `expires` is the seconds
-    for which a task is kept after it has ended, 0 for ever.
+    `prefix` is put before every key. `documents` is the prefix of Celery's own documents. `expires` is the number of
+    seconds for which a task is kept after it has ended; 0 means for ever.
     """
 
     def __init__(
@@ -101,28 +101,28 @@ class Store:
         return Guesses(self.client, self.keys)
 
     def release(self, worker: str) -> None:
-        """A worker is lost or has stopped: hand back the messages that it holds, and forget it."""
-        for _again in range(3):  # it may have asked for a message that comes only now
+        """Hand back the messages of a worker that is lost or has stopped, and forget the worker."""
+        for _again in range(3):  # a message that it has asked for may arrive only now
             self.messages.hand_back(worker)
             if self.workers.forget(worker):
                 return
 
     def mend(self) -> list[str]:
-        """Remove keys that are of another type than they should be, and return their names."""
+        """Remove keys of the wrong type, and return their names."""
         return self._scripts.mend()
 
     def may_forget(self) -> str | None:
-        """By which policy this Redis removes keys when its memory is full; None if it does not.
+        """Return the policy by which this Redis removes keys when its memory is full; None if it does not.
 
-        `noeviction` refuses to accept a task then. The others lose tasks that were accepted; those that begin with
-        "volatile" only lose what has a time to live: ended tasks and their results.
+        With `noeviction`, a full Redis refuses new tasks. With the other policies, it loses accepted tasks; with those
+        that begin with "volatile", only what has a time to live: ended tasks and their results.
         """
         memory: Any = self.client.info("memory")
         policy = str(memory.get("maxmemory_policy", "noeviction"))
         return policy if memory.get("maxmemory") and policy != "noeviction" else None
 
     def server(self) -> Server:
-        """What this Redis says of itself."""
+        """Return what this Redis reports about itself."""
         info: Any = self.client.info()
         return Server(
             str(info.get("redis_version", "")),
@@ -134,7 +134,7 @@ class Store:
         )
 
     def changes(self) -> Changes:
-        """A new connection on which changes are published. Close it after use."""
+        """Open a connection that receives the changes of tasks. Close it after use."""
         return Changes(self.client, self.keys)
 
     def _ask_time(self) -> float:

@@ -1,4 +1,4 @@
-"""One read of Redis for many requests: those that a busy web process has at the same moment share it."""
+"""Combines the reads of many requests: those that a busy web process handles at the same moment share one."""
 
 import threading
 import time
@@ -11,7 +11,7 @@ Item = TypeVar("Item")
 
 
 class _Batch(Generic[Item]):
-    """What some callers want to read together, and what came of it."""
+    """The items that several callers read together, and the outcome."""
 
     __slots__ = ("done", "error", "items", "since", "values")
 
@@ -24,10 +24,10 @@ class _Batch(Generic[Item]):
 
 
 class BatchedReads(Generic[Item]):
-    """Reads for all callers that ask while a read is under way.
+    """Combines the reads of all callers that ask while another read is under way.
 
-    The first of them waits until that read has ended, or else one turn of the event loop (or of the threads), and
-    then reads for all who have asked by then. Of a read of two keys the round trip is by far the greatest part, for
+    The first of these callers waits until that read has ended, or for one turn of the event loop (or of the threads),
+    and then reads for all that have asked by then. The round trip is by far the greatest cost of reading two keys, for
     this process even more than for Redis. On an idle server there is no other caller, and each reads at once.
     """
 
@@ -35,11 +35,11 @@ class BatchedReads(Generic[Item]):
         self._read = read
         self._reading = threading.Lock()
         self._failed: tuple[float, RedisError | None] = (0.0, None)  # the last failure, and when
-        self._lock = threading.Lock()  # guards what follows
+        self._lock = threading.Lock()  # guards the open batch
         self._open: _Batch[Item] | None = None
 
     def read(self, items: Sequence[Item]) -> Sequence[Any]:
-        """The values of these items, as they were when this was called or later.
+        """Return the values of these items, as they were when this was called or later.
 
         Raises redis.exceptions.RedisError if they cannot be read.
         """
@@ -81,7 +81,7 @@ class BatchedReads(Generic[Item]):
     def _values(self, batch: _Batch[Item]) -> Sequence[Any]:
         failed_at, error = self._failed
         if error is not None and failed_at > batch.since:
-            raise error  # to try as well would only take as long again
+            raise error  # another try would only take as long again
         try:
             return self._read(batch.items)
         except RedisError as error:

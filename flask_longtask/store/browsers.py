@@ -1,4 +1,4 @@
-"""Which tasks a browser has started: a list for each, newest first."""
+"""The tasks that each browser has started, as one list per browser, newest first."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from redis.exceptions import ResponseError
 
 from flask_longtask.store.keys import Keys
 
-#: How many tasks a browser is shown; older ones still have their own addresses.
+#: How many tasks the list of a browser keeps. Older tasks still have their own addresses.
 LENGTH = 100
 
 #: Seconds for which a list is kept after the last start.
@@ -27,7 +27,7 @@ class Browsers:
         pipeline.expire(key, KEPT)
         try:
             pipeline.execute()
-        except ResponseError:  # it is no list
+        except ResponseError:  # the key does not hold a list
             self._client.delete(key)
 
     def tasks(self, browser: str) -> list[str]:

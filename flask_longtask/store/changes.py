@@ -1,4 +1,4 @@
-"""The changes of tasks as they happen: a connection that Redis publishes them on."""
+"""Receives the changes of tasks as they happen, on a connection on which Redis publishes them."""
 
 from collections.abc import Collection
 from typing import Any
@@ -7,22 +7,22 @@ from redis import Redis
 
 from flask_longtask.store.keys import Keys
 
-#: Changes taken in at a time.
+#: How many changes are received at a time.
 AT_ONCE = 100
 
 
 class Changes:
-    """Which tasks have changed. What they are now is for `Tasks.read` to say.
+    """Tells which tasks have changed. Use `Tasks.read` for their present state.
 
-    Subscribing to a task counts as a change of it, so that nothing is lost between a first look and the
-    subscription. One thread reads; `subscribe` and `unsubscribe` may be called from any, one at a time.
+    Subscribing to a task counts as a change of it, so that no change between a first read and the subscription is
+    lost. Only one thread may read. Any thread may call `subscribe` and `unsubscribe`, one at a time.
     Every method raises redis.exceptions.RedisError or OSError when Redis is away.
     """
 
     def __init__(self, client: Redis, keys: Keys) -> None:
         self._keys = keys
         pool = client.connection_pool
-        # Not one of the pool's: it serves nothing else from now on.
+        # Not from the pool, since the connection serves nothing else from now on.
         self._connection: Any = pool.connection_class(**pool.connection_kwargs)
         self._connection.connect()
 
@@ -37,7 +37,7 @@ class Changes:
             self._connection.send_command(command, *map(self._keys.document, task_ids))
 
     def wait(self, timeout: float) -> set[str]:
-        """The tasks that have changed: waits for the first, in seconds, and takes along what has come with it."""
+        """Wait up to `timeout` seconds for a change. Return all tasks whose changes have been received."""
         prefix = len(self._keys.documents)
         changed: set[str] = set()
         while len(changed) < AT_ONCE and self._connection.can_read(timeout=timeout):

@@ -1,4 +1,4 @@
-"""Idempotency keys: which tasks one stands for, and that a request with it is being answered."""
+"""Idempotency keys: the tasks that a key stands for, and the turns in which requests with a key are answered."""
 
 import threading
 from contextlib import suppress
@@ -12,10 +12,10 @@ from flask_longtask.json_text import loads
 from flask_longtask.store.keys import Keys
 from flask_longtask.store.types import Claim
 
-#: Seconds after which the turn of a request is over whose process has died.
+#: Seconds after which the turn of a request ends if its process has died.
 TURN_SECONDS = 3.0
 
-#: Seconds between two looks at whether it is over.
+#: Seconds between two checks whether a turn has ended.
 LOOK_INTERVAL = 0.02
 
 
@@ -28,17 +28,18 @@ class Claims:
         self._thread: threading.Thread | None = None
 
     def tasks(self, claim: Claim) -> tuple[list[str], bool]:
-        """The tasks that a key stands for, and whether that request had the same body; none for a new key."""
+        """Return the tasks that a key stands for, none for a new key, and whether their request had the same body."""
         try:
             earlier: Any = loads(self._client.get(self._keys.claim(claim.name)) or b"{}")  # type: ignore[arg-type]
             return list(earlier.get("tasks", [])), earlier.get("body", claim.body) == claim.body
-        except (ResponseError, ValueError, TypeError, AttributeError):  # not what was written here
+        except (ResponseError, ValueError, TypeError, AttributeError):  # not written by this class
             return [], True
 
     def take_turn(self, claim: Claim, patience: float) -> Lock | None:
-        """Be the one request with this key that is answered now; None if another still is after `patience` seconds.
+        """Take the turn of a key: of all requests with the key, only the one that has the turn is answered.
 
-        It ends with `end_turn`, or soon after this process has died.
+        Returns None if another request still has the turn after `patience` seconds. The turn ends with `end_turn`, or
+        soon after this process has died.
         """
         turn = Lock(
             self._client,
@@ -50,7 +51,7 @@ class Claims:
         )
         if not turn.acquire():
             if self._client.pttl(turn.name) == -1:
-                self._client.delete(turn.name)  # it is no turn: that ends by itself
+                self._client.delete(turn.name)  # not a turn, which would have a time to live
             return None
         with self._lock:
             self._turns.add(turn)
@@ -64,11 +65,11 @@ class Claims:
     def end_turn(self, turn: Lock) -> None:
         with self._lock:
             self._turns.discard(turn)
-        with suppress(RedisError):  # it ends by itself soon, or has already
+        with suppress(RedisError):  # the turn expires soon, or has already
             turn.release()
 
     def _keep_turns(self) -> None:
-        """Renew the turns of this process for as long as their requests take, until there are none."""
+        """Renew the turns of this process while their requests are being answered, until there are none."""
         ended = threading.Event()
         while True:
             ended.wait(TURN_SECONDS / 6)

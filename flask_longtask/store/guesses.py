@@ -1,4 +1,4 @@
-"""How many wrong tokens a client has shown: a count for each address, for all web processes together."""
+"""Counts the wrong tokens that clients have sent, by address, for all web processes together."""
 
 import time
 from typing import Any
@@ -7,38 +7,37 @@ from redis import Redis
 
 from flask_longtask.store.keys import Keys
 
-#: Seconds after the first of them in which they are counted together.
+#: Seconds from a client's first wrong token in which its wrong tokens are counted together.
 PERIOD = 60
 
-#: Addresses that one process remembers.
+#: How many addresses one process remembers.
 REMEMBERED = 10_000
 
 
 class Guesses:
-    """Asks Redis only when a guess was wrong: each process remembers what it knows of a client.
+    """Asks Redis only after a wrong guess. Each process also remembers its own count for each client.
 
-    So a burst of guesses, of which none has been answered yet, is counted as well, and so is what comes while Redis
-    is away: by each process for itself.
+    With that it counts a burst of guesses, none of which has been answered yet, and guesses while Redis is away.
     """
 
     def __init__(self, client: Redis, keys: Keys, remembered: int = REMEMBERED) -> None:
         self._client = client
         self._keys = keys
         self._remembered = remembered
-        # How many each has made, and when they are forgotten, by the process's own steady clock.
+        # The number of guesses from each address, and when they are forgotten, by the process's monotonic clock.
         self._known: dict[str, tuple[int, float]] = {}
 
     def seconds_barred(self, address: str, most: int) -> int:
-        """How long nothing that this client shows is to be looked at, as far as this process knows; 0 if it is."""
+        """Return for how many seconds this client's tokens are refused unseen, as far as this process knows; or 0."""
         number, until = self._known.get(address, (0, 0.0))
         left = until - time.monotonic()
         return int(left) + 1 if number >= most and left > 0 else 0
 
     def count(self, address: str, most: int) -> int:
-        """Count a wrong guess of this client, which may make so many in a period.
+        """Count a wrong guess of this client, which may make `most` of them in a period.
 
-        Returns 0 if it was one of those, else the seconds until it may make more. Raises RedisError while Redis is
-        away; this process has counted it even so.
+        Returns 0 if the client has not made more, else the seconds until it may guess again. Raises RedisError while
+        Redis is away; this process has counted the guess all the same.
         """
         self._note(address, 1)
         key = self._keys.guesses(address)
@@ -58,7 +57,7 @@ class Guesses:
         if until <= now:
             number, until = 0, now + PERIOD
         while len(self._known) >= self._remembered:
-            self._known.pop(next(iter(self._known)), None)  # who was wrong longest ago
+            self._known.pop(next(iter(self._known)), None)  # the oldest entry
         self._known[address] = (
             number + max(0, more),
             until if seconds is None else now + seconds,

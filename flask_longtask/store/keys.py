@@ -1,37 +1,37 @@
 """The names of the keys in Redis, in one table. No key is read or written here.
 
-Each name stands behind the prefix: Celery's `global_keyprefix` and "longtask:".
+Each name follows the prefix: Celery's `global_keyprefix` and "longtask:".
 
 ===================  ==========  =======================================================  ==========================
 key                  type        what it holds                                            removed
 ===================  ==========  =======================================================  ==========================
 task:<id>            JSON        the record of a task                                     result_expires after its end
 waiting:<queue>      sorted set  tasks that were sent and not started, in their order     when started or ended
-scheduled            sorted set  the same for tasks with an eta, by the time it is due    when started or ended
+scheduled            sorted set  the same for tasks with an eta, by that time             when started or ended
 sending              sorted set  tasks whose message another broker has not confirmed     when confirmed or ended
-number               integer     the number given to a task last, for their order         never
+number               integer     the last number given to a task, to order tasks          never
 queues               hash        each queue's lists of messages, by priority              when the queue is empty
 workers              sorted set  living workers by the time of their last heartbeat       when stopped or lost
-worker-info          hash        what each of them says of itself, as JSON                when stopped or lost
+worker-info          hash        what each worker reports about itself, as JSON           when stopped or lost
 running:<worker>     set         the tasks that it runs, whose messages it holds          when stopped or lost
-unheld:<worker>      set         the tasks that it runs without one in this Redis         when stopped or lost
+unheld:<worker>      set         the tasks that it runs with no message in this Redis     when stopped or lost
 reserved:<worker>    set         the tasks that it has received and not started           when stopped or lost
 held:<worker>        hash        the messages that it holds, by their delivery tags       acknowledged or handed back
 unsettled            string      another broker may hold messages of lost workers         after some seconds
-rejected             list        messages that no worker could take; the last 100         a week after the last
+rejected             list        messages that no worker could handle; the last 100       a week after the last
 bell:<queue>         list        wakes a worker that waits for messages; 100 at most      after a minute
-heartbeat            time        when any worker's last heartbeat was                     never
-calm                 time        until when no worker is taken for lost                   never
+heartbeat            time        the time of the last heartbeat of any worker             never
+calm                 time        the time until which no worker is taken for lost         never
 auditor              string      the worker that looks for lost messages                  after 5 seconds
 claim:<hash>         JSON        the tasks that an idempotency key stands for             with the first of them
-turn:<hash>          lock        that a request with this key is being answered           after 3 seconds
+turn:<hash>          lock        held while a request with this key is answered           after 3 seconds
 browser:<name>       list        the tasks that a browser or a user has started; 100      30 days after the last
-guesses:<address>    integer     the wrong tokens that a client has shown                 a minute after the first
-writable             string      written to see whether Redis takes writes                after a minute
+guesses:<address>    integer     how many wrong tokens a client has sent                  a minute after the first
+writable             string      written to check that Redis accepts writes               after a minute
 ===================  ==========  =======================================================  ==========================
 """
 
-#: The types of keys as `mend.lua` checks them: of those that there is one of, one for each queue, one for each worker.
+#: The types of keys, as `mend.lua` checks them: of single keys, of keys for each queue, of keys for each worker.
 KINDS = {
     "scheduled": "zset",
     "sending": "zset",
@@ -51,7 +51,7 @@ KINDS_BY_WORKER = {"running": "set", "unheld": "set", "reserved": "set", "held":
 
 
 class Keys:
-    """The keys behind one prefix; `documents` is that of Celery's own documents, one for each task."""
+    """The keys with one prefix. `documents` is the prefix of Celery's own documents, one for each task."""
 
     def __init__(self, prefix: str = "", documents: str = "celery-task-meta-") -> None:
         self.prefix = f"{prefix}longtask:"

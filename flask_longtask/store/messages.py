@@ -1,8 +1,8 @@
 """The messages in Redis: pushed to lists, held by workers, acknowledged, handed back, and found missing.
 
-A worker holds the messages it has taken and not acknowledged, in a hash of its own. They stay its own as long as it
-lives (see presence.py); those of a lost worker are handed back. The lists are Kombu's, and so is the JSON text of a
-message, of which only the delivery tag, the task's id and the mark of a redelivery matter here.
+Each worker has a hash of the messages that it holds: those that it has taken and not acknowledged. It holds them for as
+long as it lives (see presence.py); those of a lost worker are handed back. The lists and the JSON text of a message are
+Kombu's. Only the delivery tag, the task's id and the redelivery mark in that text matter here.
 """
 
 import json
@@ -16,27 +16,27 @@ from redis.exceptions import ResponseError
 from flask_longtask.store.keys import Keys
 from flask_longtask.store.scripts import Scripts
 
-#: Seconds after which a task whose message was not sent is taken for lost.
+#: Seconds after which a task whose message has not been sent is taken for lost.
 SENDING_GRACE = 8.0
 
-#: A queue with more messages than this is not looked through for lost ones, which would hold Redis up.
+#: A queue with more messages than this is not searched for missing ones, which would block Redis for too long.
 MOST_LOOKED_THROUGH = 20_000
 
 #: Messages handed back in one round trip.
 AT_ONCE = 100
 
-#: Of the messages that no worker could take: how many are kept, the bytes of each, and for how many seconds.
+#: How many messages that no worker could handle are kept, how many bytes of each, and for how many seconds.
 MOST_REJECTED = 100
 LONGEST_REJECTED = 10_000
 REJECTED_KEPT = 7 * 24 * 3600
 
 
-#: What the tag begins with by which a worker holds a copy of a message that it holds already.
+#: The beginning of the tag by which a worker holds a copy of a message that it already holds.
 COPY = "copy-"
 
 
 class Taken(NamedTuple):
-    """A message as it is stored, and the tag by which the worker holds it: "" if it does not."""
+    """A message as it is stored, and the tag by which the worker holds it; "" if the worker does not hold it."""
 
     queue: str
     text: bytes
@@ -48,7 +48,10 @@ class Taken(NamedTuple):
 
 
 class TakeRequest(NamedTuple):
-    """Which lists a worker looks at for a message, in this order; of each its queue, and whether it is acknowledged."""
+    """The lists in which a worker looks for a message, in this order.
+
+    `queues` has the queue of each list, and `acknowledged` whether its messages are acknowledged.
+    """
 
     worker: str
     lists: Sequence[str]
@@ -57,7 +60,7 @@ class TakeRequest(NamedTuple):
 
 
 class Messages:
-    """Every method is one round trip but `hand_back`.
+    """The messages in one Redis. Every method but `hand_back` is one round trip.
 
     Each raises redis.exceptions.RedisError when Redis does not answer.
     """
@@ -68,16 +71,16 @@ class Messages:
         self._scripts = scripts
 
     def push(self, queue: str, list_name: str, message: str) -> None:
-        """A message that belongs to no task: it is only pushed."""
+        """Push a message that belongs to no task."""
         self._scripts.run("push", message, list=list_name, queue=queue)
 
     def take(self, request: TakeRequest) -> Taken | None:
-        """The next message. One that is to be acknowledged is held from now on."""
+        """Take the next message. If it is to be acknowledged, the worker holds it from now on."""
         reply = self._scripts.run("take", keys=request.lists, **self._options(request))
         return self.taken(reply)
 
     def take_command(self, request: TakeRequest) -> list[Any]:
-        """The same as a command of Redis, to be sent in an event loop. `taken` reads the reply."""
+        """Return the Redis command of `take`, to be sent in an event loop. `taken` reads the reply."""
         return self._scripts.command("take", request.lists, **self._options(request))
 
     @staticmethod
@@ -85,7 +88,7 @@ class Messages:
         return Taken(reply[0].decode(), reply[1], reply[2].decode()) if reply else None
 
     def wait_command(self, queues: Sequence[str], timeout: float) -> list[Any]:
-        """The command that waits until there may be a message in one of the queues, or the time is up, in seconds."""
+        """Return the Redis command that waits up to `timeout` seconds until one of the queues may have a message."""
         return ["BRPOP", *map(self._keys.bell, queues), timeout]
 
     def _options(self, request: TakeRequest) -> dict[str, Any]:
@@ -93,32 +96,32 @@ class Messages:
         return {"worker": worker, "queues": queues, "acknowledged": acknowledged, "copy": COPY}
 
     def acknowledge(self, worker: str, tag: str) -> None:
-        """The message is done with. Does nothing if the worker does not hold it any more."""
+        """Acknowledge a message. Does nothing if the worker no longer holds it."""
         self._client.hdel(self._keys.held(worker), tag)
 
     def count(self, lists: Iterable[str]) -> int:
-        """The messages in a queue's lists."""
+        """Count the messages in a queue's lists."""
         pipeline: Any = self._client.pipeline(transaction=False)
         for name in lists:
             pipeline.llen(name)
         return sum(pipeline.execute())
 
     def held(self, worker: str) -> set[str]:
-        """The tags of the messages that a worker holds."""
+        """Return the tags of the messages that a worker holds."""
         tags: Any = self._client.hkeys(self._keys.held(worker))
         return {tag.decode(errors="replace") for tag in tags}
 
     def hand_back(
         self, worker: str, tags: Iterable[str] | None = None, *, at_the_end: bool = False
     ) -> None:
-        """Put messages back into their queues, all that the worker holds or those with these tags."""
+        """Put messages back into their queues: those with these tags or, without `tags`, all that the worker holds."""
         key = self._keys.held(worker)
         held: Iterator[tuple[str, Any]]
         if tags is None:
             held = (
                 (tag.decode(), text)
                 for tag, text in self._client.hscan_iter(key, count=AT_ONCE)
-                if tag.isascii() or not self._client.hdel(key, tag)  # no tag of a message
+                if tag.isascii() or not self._client.hdel(key, tag)  # not the tag of a message
             )
         else:
             tags = list(tags)
@@ -129,7 +132,7 @@ class Messages:
             for tag, text in some:
                 entry = _read_held(text)
                 if entry is None:
-                    self.put_aside("It was not held as a message is.", worker=worker, tag=tag)
+                    self.put_aside("The worker's entry was not valid.", worker=worker, tag=tag)
                     continue
                 list_name, queue, message = entry
                 self._scripts.run(
@@ -153,9 +156,9 @@ class Messages:
         queue: str = "",
         text: bytes | str = "",
     ) -> None:
-        """Put a message aside that no worker can take.
+        """Put aside a message that no worker can handle.
 
-        It is the one that `worker` holds by `tag`, or one of another broker, of which `text` tells.
+        It is the message that `worker` holds by `tag` or, with another broker, the one that `text` describes.
         """
         self._scripts.run(
             "put_aside",
@@ -172,18 +175,18 @@ class Messages:
     def count_rejected(self) -> int:
         try:
             return int(self._client.llen(self._keys.rejected))
-        except ResponseError:  # somebody has written something else there, which a worker mends
+        except ResponseError:  # the key is of the wrong type, which a worker will mend
             return 0
 
     def unsettle(self, seconds: float) -> None:
-        """Find no message missing for so long: another broker may be about to hand some out again."""
+        """Find no message missing for this many seconds, since another broker may be about to redeliver some."""
         self._client.set(self._keys.unsettled, 1, px=int(seconds * 1000))
 
     def missing(self, ready: int | None = None, sure: bool = False) -> tuple[bool, list[str]]:
-        """Whether there are fewer messages than tasks that need one, and the tasks that have none.
+        """Return whether there are fewer messages than tasks that need one, and the tasks that have none.
 
-        `ready` is how many messages another broker has; None where this Redis is the broker. `sure` says that there
-        were too few of them the last times, too.
+        `ready` is how many messages another broker has; None if this Redis is the broker. `sure` says that the last
+        checks have found too few as well.
         """
         too_few, *task_ids = self._scripts.run(
             "audit", grace=SENDING_GRACE, most=MOST_LOOKED_THROUGH, messages=ready, sure=sure
@@ -192,9 +195,9 @@ class Messages:
 
 
 def _read_held(text: bytes) -> tuple[str, str, str] | None:
-    """The list, the queue and the text of a message that is held; None if that is not what is there.
+    """Return the list, the queue and the text of a held message; None if the entry is not valid.
 
-    A message may be any bytes; those that are not UTF-8 are kept as Python keeps them in names of files.
+    A message may consist of any bytes. Those that are not UTF-8 are kept as surrogates, as in Python's file names.
     """
     try:
         list_name, queue, message = json.loads(text.decode(errors="surrogateescape"))
@@ -205,12 +208,12 @@ def _read_held(text: bytes) -> tuple[str, str, str] | None:
 
 
 def _redelivered(message: str) -> bytes:
-    """The message with the marks by which Celery knows that it was delivered before."""
+    """Return the message with the marks that tell Celery that it has been delivered before."""
     try:
         parsed = json.loads(message)
         for holder, name in ((parsed["properties"], "delivery_info"), (parsed, "headers")):
             holder[name] = {**(holder.get(name) or {}), "redelivered": True}
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
-        # Not what Kombu has written: the worker that takes it puts it aside.
+        # Not written by Kombu: the worker that takes it puts it aside.
         return message.encode(errors="surrogateescape")
     return json.dumps(parsed).encode()

@@ -1,10 +1,10 @@
 """Presence: which workers are alive, and which queues they serve.
 
-For a client a worker is alive as long as its last heartbeat holds (`HOLD`); its messages are handed out again once
-the lease has lapsed.
+For a client, a worker is alive until `HOLD` seconds after its last heartbeat. Its messages are redelivered once its
+lease has lapsed.
 
-Asking the workers (Celery's `control.ping`) takes a broadcast and a second of waiting. Instead each has a heartbeat
-twice a second, by which it also keeps the messages that it holds.
+Asking the workers (Celery's `control.ping`) takes a broadcast and a second of waiting. Instead, each worker sends a
+heartbeat twice a second, which also renews the lease on the messages that it holds.
 """
 
 import math
@@ -20,7 +20,7 @@ from flask_longtask.store.clock import Clock
 from flask_longtask.store.keys import Keys
 from flask_longtask.store.scripts import Scripts
 
-# A page that looks every two seconds tells within five that no worker is running: 2.5 + 0.25 + 2.
+# A page that polls every two seconds shows within five that no worker is running: HOLD + CACHED + 2.
 
 #: Seconds between two heartbeats of a worker.
 INTERVAL = 0.5
@@ -28,7 +28,7 @@ INTERVAL = 0.5
 #: Seconds after its last heartbeat in which a worker still counts as alive.
 HOLD = 2.5
 
-#: Seconds for which a process goes on telling what it has read.
+#: Seconds for which a process reuses what it has read.
 CACHED = 0.25
 
 
@@ -37,30 +37,30 @@ class Presence(NamedTuple):
 
     #: The living workers.
     workers: frozenset[str]
-    #: Whether a worker that is not named is not running. For some seconds after Redis was away it is not known: a
-    #: living worker has not reported again yet, and to say that none is running would be wrong.
+    #: Whether these are all living workers. For some seconds after Redis was away, this is not known: a living worker
+    #: may not have reported again yet.
     complete: bool = True
-    #: Whether Redis takes writes: not while it is full, a replica, or cannot save to its disk. Workers cannot
-    #: report then.
+    #: Whether Redis accepts writes. It does not while it is full, a replica, or unable to save to its disk, and
+    #: workers cannot report then.
     writable: bool = True
-    #: Workers that have been alive lately and are silent now.
+    #: Workers that were alive lately and are silent now.
     silent: frozenset[str] = frozenset()
 
-    #: The queues that they serve.
+    #: The queues that the living workers serve.
     queues: frozenset[str] = frozenset()
 
 
 class Heard(NamedTuple):
-    """A worker, as it was last heard of."""
+    """A worker, as of its last heartbeat."""
 
     worker: str  # its id
     name: str
     queues: list[str]
-    #: Which version of this package it runs; None if it has not said so.
+    #: The version of this package that it runs; None if it has not reported one.
     version: str | None
     #: Seconds since its last heartbeat.
     silent_for: float
-    #: Seconds by which its host's clock was ahead of Redis's then; None if it has not said so.
+    #: Seconds by which its host's clock was ahead of Redis's at that heartbeat; None if it has not reported its time.
     clock_ahead: float | None
     #: The tasks that it runs.
     running: list[str]
@@ -71,15 +71,18 @@ class Heard(NamedTuple):
 
 
 class Beat(NamedTuple):
-    """What a worker learns by its heartbeat."""
+    """What a worker learns from its heartbeat."""
 
-    is_auditor: bool  # whether it is the one that looks for lost messages now
+    is_auditor: bool  # whether it is now the worker that looks for lost messages
     is_new: bool  # whether it was not known, or was taken for lost
     lost: list[str]  # the workers that have been silent for too long
 
 
 class Workers:
-    """Each raises redis.exceptions.RedisError when Redis does not answer. All but `heard` are one round trip."""
+    """The workers that report to one Redis. Every method but `heard` is one round trip.
+
+    Each raises redis.exceptions.RedisError when Redis does not answer.
+    """
 
     def __init__(self, client: Redis, keys: Keys, clock: Clock, scripts: Scripts) -> None:
         self._client = client
@@ -97,12 +100,12 @@ class Workers:
         all_reserved: bool = False,
         version: str = "",
     ) -> Beat:
-        """A worker's heartbeat. `lapse` is the seconds of silence after which another worker is taken for lost.
+        """Record a worker's heartbeat. After `lapse` seconds without one, another worker is taken for lost.
 
-        `reserved` are tasks of another broker that it has received and not started: those that came since the last
-        heartbeat, or with `all_reserved` all of them. `version` is that of this package in the worker.
+        `reserved` are the tasks of another broker that the worker has received and not started: all of them with
+        `all_reserved`, else those since the last heartbeat. `version` is the worker's version of this package.
         """
-        # What its host takes for the time decides nothing: it is told so that one that is wrong can be found.
+        # The host's time decides nothing. It is recorded so that a wrong clock can be found.
         info = {"name": name, "queues": sorted(queues), "version": version, "clock": time.time()}
         now, is_auditor, is_new, *lost = self._scripts.run(
             "heartbeat",
@@ -117,14 +120,14 @@ class Workers:
         return Beat(bool(is_auditor), bool(is_new), [worker.decode() for worker in lost])
 
     def forget(self, worker: str) -> bool:
-        """A worker is lost or has stopped: what it ran waits to be started again.
+        """Forget a worker that is lost or has stopped. The tasks that it ran wait to be started again.
 
-        Returns False, and does nothing, if it still holds messages: hand them back first.
+        Returns False, and does nothing, if the worker still holds messages: hand them back first.
         """
         return bool(self._scripts.run("forget_worker", worker=worker))
 
     def heard(self) -> list[Heard]:
-        """The workers that have not stopped and were not taken for lost, by their names. Two round trips."""
+        """Return the workers that neither have stopped nor were taken for lost, sorted by name. Two round trips."""
         pipeline: Any = self._client.pipeline(transaction=False)
         pipeline.time()
         pipeline.zrange(self._keys.workers, 0, -1, withscores=True)
@@ -142,10 +145,10 @@ class Workers:
         return sorted(workers, key=lambda worker: worker.name)
 
     def look(self) -> Presence:
-        """Which workers are alive now."""
+        """Return which workers are alive now."""
         try:
             return self._look()
-        except ResponseError:  # of another type than they should be, perhaps
+        except ResponseError:  # a key may be of the wrong type
             self._scripts.mend()
             return self._look()
 
@@ -175,28 +178,28 @@ class Workers:
         )
 
 
-def _said(info: bytes) -> dict[str, Any]:
-    """What a worker says of itself."""
+def _load_info(info: bytes) -> dict[str, Any]:
+    """Return what a worker has reported about itself; empty if it cannot be read."""
     try:
-        said = loads(info)
-    except ValueError:  # no worker has said that
+        report = loads(info)
+    except ValueError:  # not written by a worker
         return {}
-    return said if isinstance(said, dict) else {}
+    return report if isinstance(report, dict) else {}
 
 
 def _queues(info: bytes) -> list[str]:
-    queues = _said(info).get("queues")
+    queues = _load_info(info).get("queues")
     return [q for q in queues if isinstance(q, str)] if isinstance(queues, list) else []
 
 
 def _heard(worker: str, info: bytes, last: float, now: float, running: set[bytes]) -> Heard:
-    said = _said(info)
-    clock = said.get("clock")
+    report = _load_info(info)
+    clock = report.get("clock")
     return Heard(
         worker,
-        str(said.get("name") or worker),
+        str(report.get("name") or worker),
         _queues(info),
-        str(said["version"]) if said.get("version") else None,
+        str(report["version"]) if report.get("version") else None,
         max(0.0, now - last),
         clock - last if isinstance(clock, float) else None,
         sorted(task.decode(errors="replace") for task in running),
@@ -204,39 +207,39 @@ def _heard(worker: str, info: bytes, last: float, now: float, running: set[bytes
 
 
 class CachedPresence:
-    """The presence as one process last saw it: many polls a second share a look at Redis."""
+    """The presence as one process has last read it, so that many polls a second share one read of Redis."""
 
     def __init__(self, workers: Workers) -> None:
         self._workers = workers
         self._seen: Presence | None = None
         self._seen_at = -math.inf
         self._looking_since = -math.inf
-        self._is_in_sight = True
-        self._blind_until = -math.inf
+        self._was_available = True
+        self._incomplete_until = -math.inf
 
     def look(self) -> Presence:
-        """Which workers are alive, at most twice CACHED seconds ago."""
+        """Return which workers were alive at most twice CACHED seconds ago."""
         now = time.monotonic()
         seen, seen_at = self._seen, self._seen_at
-        # One of many looks. The others are told what was seen before, unless that was too long ago.
+        # One of many callers reads. The others get what was read before, unless that is too old.
         is_looked_at = now - self._looking_since < CACHED and now - seen_at < 2 * CACHED
         if seen is None or not (now - seen_at < CACHED or is_looked_at):
             before, self._looking_since = seen, now
             try:
                 seen = self._workers.look()
             except RedisError:
-                self.lost_sight()
+                self.note_outage()
                 raise
             # A process that has not looked for a while cannot tell dead workers from a Redis that stood still.
             silent = seen.silent - (before.silent if before else frozenset())
-            if not self._is_in_sight or (silent and now - seen_at > HOLD):
-                self._blind_until = now + HOLD
-            self._is_in_sight = seen.writable
-            seen = seen._replace(complete=seen.complete and now >= self._blind_until)
+            if not self._was_available or (silent and now - seen_at > HOLD):
+                self._incomplete_until = now + HOLD
+            self._was_available = seen.writable
+            seen = seen._replace(complete=seen.complete and now >= self._incomplete_until)
             self._seen, self._seen_at = seen, now
         return seen
 
-    def lost_sight(self) -> None:
-        """Redis did not answer."""
-        self._is_in_sight = False
+    def note_outage(self) -> None:
+        """Note that Redis did not answer."""
+        self._was_available = False
         self._seen_at = -math.inf

@@ -1,4 +1,4 @@
-"""The scripts that Redis runs: how one is loaded and called."""
+"""Loads the Lua scripts and runs them in Redis."""
 
 import logging
 import re
@@ -17,13 +17,13 @@ from flask_longtask.store.keys import KINDS, KINDS_BY_QUEUE, KINDS_BY_WORKER, Ke
 
 logger = logging.getLogger(__name__)
 
-#: What Redis answers to a write while it is full, a replica, loading, or cannot save to its disk.
+#: Redis's errors for a write while it is full, a replica, loading, or unable to save to its disk.
 _CANNOT_WRITE = ("OOM", "READONLY", "LOADING", "MISCONF", "MASTERDOWN", "NOREPLICAS")
 
-#: The same where the error begins with such a word, as a script's does since Redis 7: redis-py leaves it out then.
+#: The same where an error begins with such a word, as a script's does since Redis 7. redis-py leaves out the word then.
 _CANNOT_WRITE_ERRORS = (MasterDownError, OutOfMemoryError, ReadOnlyError)
 
-#: What it answers where something else than ours stands at a key.
+#: Redis's errors for a key that holds something that we have not written.
 _NOT_OURS = ("WRONGTYPE", "not an integer", "would overflow")
 
 
@@ -31,12 +31,12 @@ _NOT_OURS = ("WRONGTYPE", "not an integer", "would overflow")
 def _source(name: str) -> str:
     folder = files("flask_longtask.store") / "lua"
     text = (folder / "common.lua").read_text() + (folder / f"{name}.lua").read_text()
-    # A worker sends take.lua with each question.
+    # Without comments, since a worker sends the whole text of take.lua each time it asks for a message.
     return re.sub(r"^\s*--.*\n", "", text, flags=re.MULTILINE)
 
 
 class Scripts:
-    """The scripts as one client runs them. `expires` is the time to live, in seconds, of an ended task; 0 for ever."""
+    """Runs the scripts through one client. `expires` is the seconds to keep an ended task; 0 means for ever."""
 
     def __init__(self, client: Redis, keys: Keys, expires: int) -> None:
         self._client = client
@@ -51,10 +51,10 @@ class Scripts:
         pipeline: Any = None,
         **options: Any,
     ) -> Any:
-        """Run `lua/<name>.lua`. Options that are None are left out: Lua has no word for null.
+        """Run `lua/<name>.lua`. Options that are None are left out, since Lua has no null.
 
-        Raises redis.exceptions.ConnectionError for a Redis that takes no writes, since that passes, like an outage; and
-        for a key of another type than it should have, which is mended before that.
+        Raises redis.exceptions.ConnectionError if Redis accepts no writes, which is temporary, like an outage, and if
+        a key was of the wrong type, after mending it.
         """
         script = self._scripts.get(name)
         if script is None:
@@ -69,20 +69,20 @@ class Scripts:
             raise
 
     def mend(self) -> list[str]:
-        """Remove keys of another type than they should have. Returns their names.
+        """Remove keys of the wrong type. Returns their names.
 
-        Whoever can write to Redis can put anything there, and so may another program with the same prefix.
+        Anyone who can write to Redis may have written them, or another program with the same prefix.
         """
         options = {"kinds": KINDS, "queued": KINDS_BY_QUEUE, "owned": KINDS_BY_WORKER}
         removed = [name.decode() for name in self.run("mend", **options)]
         if removed:
             logger.warning(
-                "Removed from Redis, as no key of ours is of this type: %s", ", ".join(removed)
+                "Removed keys from Redis that were of the wrong type: %s", ", ".join(removed)
             )
         return removed
 
     def command(self, name: str, keys: Sequence[str], **options: Any) -> list[Any]:
-        """The command that runs a script, for a connection that is not this client's."""
+        """Return the Redis command that runs a script, for a connection that is not this client's."""
         return ["EVAL", _source(name), len(keys), *keys, self._pack(options)]
 
     def _pack(self, options: Mapping[str, Any]) -> bytes:

@@ -3,21 +3,21 @@
 A record is a JSON object. Its times are seconds since 1970 by Redis's clock. Every field may be absent:
 
     task, queue, submitted     the task's name, where it was sent, and when
-    owner                      who has started it, as the app knows it
-    eta                        when it is due, if it waits for a time or to be tried again
+    owner                      the user who has started it, as the app identifies them
+    eta                        when it is due, if it is scheduled or to be tried again
     retries, max_retries       how often it was tried again, and how often it may be
-    score, left                its place among the tasks that wait in its queue; that it waits no more
-    attempt, started           how often it was taken up, and when the last time
-    worker, pid, running       by which worker, in which process, and whether it still is at it
+    score, left                its place among the tasks that wait in its queue; whether it no longer waits
+    attempt, started           how often it was started, and when it was last started
+    worker, pid, running       the worker and the process of the last start, and whether they still run it
     unstoppable, time_limit    what that worker's pool cannot do: end the task, keep its time limit (in seconds)
-    progress, reported         the last progress, which Celery's document loses when the task ends, and when it came
+    progress, reported         the last progress, which Celery's document loses at the task's end, and its time
     lost                       how often its worker was lost
-    state                      Celery's state at its end, should Celery's document be deleted
-    result_bytes, final        of a large result: the bytes of Celery's document, and what else the task returned
-    cancelled, ended           when; a task that has ended does not change any more
+    state                      Celery's state at its end, in case Celery's document is deleted
+    result_bytes, final        for a large result: the bytes of Celery's document, and what else the task returned
+    cancelled, ended           when it was cancelled, and when it ended; an ended task does not change any more
     sending, unsent            its message is under way to another broker; it is not known whether it arrived
-    nonce, nonce_of_run        the calls that recorded its sending and its start, which may arrive twice
-    format                     1; a record that has another was not written here
+    nonce, nonce_of_run        identify the calls that recorded its sending and its start, which may arrive twice
+    format                     1; a record with another format was not written by this version
     followers, claim           the tasks that follow it in a chain or chord; the idempotency key that stands for it
 """
 
@@ -44,15 +44,18 @@ from flask_longtask.store.types import (
     Stored,
 )
 
-#: Seconds after which a message that was to be sent to another broker has been sent, or never will be.
+#: Seconds after which a message for another broker has been sent, or never will be.
 SENDING_SECONDS = 3.0
 
-#: Tasks of which a process remembers that their results are large.
+#: How many tasks with large results a process remembers.
 MOST_LARGE = 10_000
 
 
 class Tasks:
-    """Each raises redis.exceptions.RedisError when Redis does not answer. All but `list_open` are one round trip."""
+    """The records of tasks in one Redis. Every method but `list_open` is one round trip.
+
+    Each raises redis.exceptions.RedisError when Redis does not answer.
+    """
 
     def __init__(self, client: Redis, keys: Keys, clock: Clock, scripts: Scripts) -> None:
         self._keys = keys
@@ -61,7 +64,7 @@ class Tasks:
         self._reads = BatchedReads[str](client.mget)
         self._ranks = BatchedReads[tuple[str, str]](self._read_ranks)
         self._client = client
-        #: Tasks whose result is large: it is not read with every poll.
+        #: Tasks with a large result, which is not read with every poll.
         self._large: set[str] = set()
 
     def accept(
@@ -78,11 +81,11 @@ class Tasks:
         not_after: float | None = None,
         in_worker: bool = False,
     ) -> Acceptance:
-        """Record a task and push its message, in one step; without a message record that it is about to be sent.
+        """Record a task and push its message, in one step. Without a message, record that it is about to be sent.
 
-        `nonce` makes it safe to call this twice. `most_waiting` is how many tasks may wait in the queue, 0 for any
-        number. Nothing happens after `not_after`, a time by Redis's clock. `in_worker` is for a retry or the next
-        step of a chain: a task that has ended is not sent again by these.
+        `nonce` makes it safe to call this twice. `most_waiting` is how many tasks may wait in the queue; 0 means any
+        number. Nothing happens after `not_after`, a time by Redis's clock. `in_worker` is for a retry or the next step
+        of a chain, which does not send a task again that has ended.
         """
         followers = followers or {}
         task_ids = [task_id, *followers]
@@ -113,7 +116,10 @@ class Tasks:
         return Acceptance(accepted, [task_id.decode() for task_id in rest])
 
     def confirm(self, task_id: str, nonce: str, sent: bool) -> None:
-        """Record that another broker has the message, or that this is unknown: then the task will never run."""
+        """Record that another broker has the message or, if `sent` is false, that this is unknown.
+
+        In the latter case, the task never runs.
+        """
         self._scripts.run("confirm", id=task_id, nonce=nonce, sent=sent)
 
     def record_event(
@@ -127,7 +133,7 @@ class Tasks:
         most_lost: int | None = None,
         **fields: Any,
     ) -> Change:
-        """Record an event and Celery's document of the task, and tell everyone who follows it.
+        """Record an event and Celery's document of the task, and publish the change.
 
         `run` is the attempt that writes, if one does. `worker` goes with HAND_BACK, `most_lost` with START.
         """
@@ -146,9 +152,9 @@ class Tasks:
         return Change(Outcome(outcome.decode()), attempt, lost, float(now))
 
     def read(self, task_ids: Sequence[str], whole: bool = False) -> list[Stored | None]:
-        """What is stored of each task; None for a task that does not exist.
+        """Return what is stored of each task; None for a task that does not exist.
 
-        Of one whose result is large, Celery's document may be missing unless it is asked for as a `whole`.
+        For a task with a large result, Celery's document may be missing unless `whole` is true.
         """
         if not task_ids:
             return []
@@ -163,7 +169,7 @@ class Tasks:
         return stored
 
     def _read_around_large(self, task_ids: Sequence[str]) -> list[Stored | None]:
-        """The same, with the records alone of the tasks that had a large result when they were last read."""
+        """Like `_read`, but read only the records of tasks that had a large result when they were last read."""
         large = [task_id for task_id in task_ids if task_id in self._large]
         records = self._reads.read([self._keys.record(task_id) for task_id in large])
         found: dict[str, Stored | None] = {}
@@ -186,10 +192,10 @@ class Tasks:
         ]
 
     def list_open(self, most: int) -> tuple[list[str], int]:
-        """The open tasks that were sent, newest first: the ids of so many at most, and how many there are in all.
+        """Return the ids of the open tasks that were sent, newest first and at most `most`, and how many there are.
 
-        A task that is to follow another is sent when that has ended. Three round trips; at most `most` tasks of
-        each queue are looked at.
+        A task that follows another is sent only when the other has ended. Three round trips; at most `most` tasks of
+        each queue are read.
         """
         pipeline: Any = self._client.pipeline(transaction=False)
         pipeline.hkeys(self._keys.queues)
@@ -217,12 +223,12 @@ class Tasks:
         return [task_id for task_id, _ in found[:most]], number
 
     def queues(self) -> list[str]:
-        """The names of the queues to which tasks were sent that may be open."""
+        """Return the names of the queues to which tasks were sent that may still be open."""
         names: Any = self._client.hkeys(self._keys.queues)
         return sorted(name.decode() for name in names)
 
     def ahead(self, waiting: Sequence[tuple[str, str]]) -> Sequence[int | None]:
-        """How many tasks come before each of these, given as queue and id; None for one that does not wait."""
+        """Return how many tasks are ahead of each task, given as queue and id; None for a task that does not wait."""
         return self._ranks.read(waiting) if waiting else []
 
     def _read_ranks(self, waiting: Sequence[tuple[str, str]]) -> Sequence[Any]:

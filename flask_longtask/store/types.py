@@ -15,7 +15,7 @@ class Stored(NamedTuple):
 
 
 class Queue(NamedTuple):
-    """Where a message goes: the lists of a queue by priority, and which of them. None where another broker keeps it."""
+    """Where a message goes: a queue, its lists by priority, and the number of the list. Other brokers have no lists."""
 
     name: str
     lists: Sequence[str] = ()
@@ -30,22 +30,22 @@ class Claim(NamedTuple):
 
 
 class Accepted(Enum):
-    """What came of accepting a task."""
+    """The outcome of accepting a task."""
 
     ACCEPTED = "accepted"
-    EARLIER = "earlier"  # the idempotency key or the id stands for tasks that were started earlier
-    REUSED = "reused"  # it does, but that request had another body
-    BUSY = "busy"  # it does, but that request does not know yet whether they could be sent
-    FULL = "full"  # as many tasks wait in the queue as may
+    EARLIER = "earlier"  # the idempotency key or the id belongs to tasks that were started earlier
+    REUSED = "reused"  # the idempotency key belongs to an earlier request with another body
+    BUSY = "busy"  # the tasks of the earlier request with this key are still being sent
+    FULL = "full"  # the queue is full
     LATE = "late"  # the caller has given up meanwhile
-    ENDED = "ended"  # the task was cancelled before its turn; the worker that takes its message sees to the rest
+    ENDED = "ended"  # the task was cancelled before its turn; the worker that takes its message does the rest
 
 
 class Acceptance(NamedTuple):
     outcome: Accepted
     task_ids: Sequence[str] = ()  # of EARLIER
     record: Record | None = None  # of ACCEPTED
-    ahead: int = 0  # how many tasks of the queue come before it
+    ahead: int = 0  # how many tasks of the queue are ahead of it
 
     @property
     def is_sent(self) -> bool:
@@ -66,13 +66,13 @@ class Event(Enum):
 
 
 class Outcome(Enum):
-    """What came of recording an event."""
+    """The outcome of recording an event. All but STORED mean that the event is refused."""
 
     STORED = "stored"
-    CANCELLED = "cancelled"  # the task was, and this event is refused
+    CANCELLED = "cancelled"  # the task was cancelled
     ENDED = "ended"  # the task had ended otherwise
     SUPERSEDED = "superseded"  # another attempt has the task
-    EXHAUSTED = "exhausted"  # its worker was lost too often for it to be started again
+    EXHAUSTED = "exhausted"  # the task's worker was lost too often for it to be started again
 
 
 class Change(NamedTuple):
@@ -83,20 +83,20 @@ class Change(NamedTuple):
 
 
 class Run(NamedTuple):
-    """An attempt, as it describes itself with everything it writes. Its number is the fencing token."""
+    """An attempt's description of itself, which comes with everything it writes. Its number is the fencing token."""
 
     task: str
     worker: str
     pid: int
-    nonce: str  # names it before it has a number
+    nonce: str  # identifies the attempt before it has a number
     queue: str | None = None
-    tag: str | None = None  # of its message, where this Redis holds that
+    tag: str | None = None  # the delivery tag of its message, if this Redis keeps the message
     attempt: int | None = None  # None before it has started
     started: float | None = None
 
 
 class Server(NamedTuple):
-    """What a Redis says of itself."""
+    """What a Redis reports about itself."""
 
     version: str
     policy: str  # its maxmemory-policy

@@ -1,1 +1,1 @@
-"""What goes wrong in the world, done to real processes: docs/explanation/faults.md has the table."""
+"""Real faults, applied to real processes: docs/explanation/faults.md has the table."""

@@ -1,4 +1,4 @@
-"""Two systems for all fault tests of dead workers, one for each broker; others have one of their own."""
+"""Two systems for all fault tests of dead workers, one for each broker. Other tests have a system of their own."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,9 +53,9 @@ def took(request: pytest.FixtureRequest, all_took: dict[str, dict[str, float]]) 
 
 @pytest.fixture(params=["redis", "rabbitmq"])
 def system(request: pytest.FixtureRequest) -> Iterator[System]:
-    """With each broker: what a dead worker held is found out by our lease, or by RabbitMQ itself."""
+    """A system with each broker. A dead worker is detected by our lease, or by RabbitMQ itself."""
     system: System = request.getfixturevalue(f"on_{request.param}")
     if request.param == "rabbitmq":
-        system.empty_queue()  # other systems have used this RabbitMQ since
+        system.empty_queue()  # other systems may have used this RabbitMQ since
     yield system
     system.clear()

@@ -1,4 +1,4 @@
-"""A Celery app of somebody else's, in a process in which an app with LongTask was made before it."""
+"""A Celery app without LongTask, in a process in which an app with LongTask was created before."""
 
 import os
 

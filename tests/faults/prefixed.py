@@ -1,4 +1,4 @@
-"""A small app that shares a database of Redis with others: all that is its own is behind a prefix."""
+"""A small app that shares a Redis database with others: all its keys have a prefix."""
 
 import os
 

@@ -13,13 +13,13 @@ __all__ = ["app", "celery", "tasks"]
 
 @app.post("/start/<name>")
 def start(name: str) -> Response:
-    """The arguments of `apply_async` as JSON."""
+    """Start a task with the arguments of `apply_async`, given as JSON."""
     return accepted(getattr(tasks, name).apply_async(**request.get_json()))
 
 
 @app.post("/start-chain/<name>/<int:length>")
 def start_chain(name: str, length: int) -> list[str]:
-    """The ids of tasks of which each follows the one before it."""
+    """The ids of the tasks of a chain, each of which follows the one before."""
     result = chain(getattr(tasks, name).si() for _ in range(length)).delay()
     task_ids = []
     while result is not None:
@@ -30,7 +30,7 @@ def start_chain(name: str, length: int) -> list[str]:
 
 @app.post("/start-chord/<name>/<other>")
 def start_chord(name: str, other: str) -> list[str]:
-    """The ids of two tasks and of the one that gathers their results."""
+    """The ids of the two tasks of a chord and of its body."""
     header = [getattr(tasks, each).si() for each in (name, other)]
     result = chord(header)(tasks.gathering.s())
     return [*(each.id for each in result.parent), result.id]

@@ -71,7 +71,7 @@ class System:
         return list(response.json())
 
     def statuses(self, task_ids: Iterable[str]) -> list[dict[str, Any]]:
-        """What a client is told about the tasks."""
+        """The status of each task, as a client reads it."""
         ids = list(task_ids)
         tasks: list[dict[str, Any]] = []
         for first in range(0, len(ids), 100):
@@ -92,7 +92,7 @@ class System:
         return dict(requests.get(f"{self.web.url}/health", timeout=PATIENCE).json())
 
     def wait(self, task_ids: Iterable[str], **expected: Any) -> None:
-        """Until all tasks are told with these values."""
+        """Wait until the status of all tasks has these values."""
         ids = list(task_ids)
         wait_until(
             lambda: all(expected.items() <= task.items() for task in self.statuses(ids)),
@@ -102,11 +102,11 @@ class System:
     # -- behind the scenes ---------------------------------------------------------------------------
 
     def runs(self, task_id: str) -> int:
-        """How often a worker has begun to run a task."""
+        """How often a worker has started a task."""
         return int(self.redis.llen(f"runs:{task_id}"))  # type: ignore[arg-type]
 
     def release(self, *task_ids: str, run: int | None = None) -> None:
-        """Let tasks go on that wait for it, or one run of each."""
+        """Let tasks that wait for this go on, or one run of each."""
         for task_id in task_ids:
             (self.releases / (task_id if run is None else f"{task_id}-{run}")).touch()
 
@@ -124,7 +124,7 @@ class System:
         return worker
 
     def start_workers(self, *names: str) -> list[Worker]:
-        """Several at once: most of a start is waiting."""
+        """Start several workers at once, since starting one is mostly waiting."""
         with ThreadPoolExecutor() as threads:
             return list(threads.map(self.worker, names))
 
@@ -135,7 +135,7 @@ class System:
         self._signal(name, signal.SIGCONT)
 
     def terminate(self, name: str) -> None:
-        """Ask the worker to stop, as a service is stopped."""
+        """Ask the worker to stop, as a service manager does."""
         os.kill(self.workers[name].pid, signal.SIGTERM)
 
     def _signal(self, name: str, number: signal.Signals) -> None:
@@ -155,8 +155,8 @@ class System:
             try:
                 channel.queue_declare("celery", passive=True)
             except connection.channel_errors:
-                return  # nobody has sent anything yet
-            # What a worker held is back in the queue when RabbitMQ has noticed that the worker is gone.
+                return  # nothing has been sent yet
+            # A worker's messages are back in the queue when RabbitMQ has noticed that the worker is gone.
             wait_until(lambda: not channel.queue_declare("celery", passive=True).consumer_count)
             channel.queue_purge("celery")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from celery import Task, shared_task
 from celery.signals import task_prerun
 
-#: Seconds after which a task goes on that nobody has released, for its test has failed.
+#: Seconds after which a task goes on although it was not released, because its test has failed.
 FORGOTTEN = 300.0
 
 
@@ -35,7 +35,7 @@ def until_released(task: Task, run: int) -> Iterator[int]:
 
 @shared_task(bind=True)
 def working(self, seconds):
-    """Report five times a second, and return the seconds for which a report has held the task up at most."""
+    """Report five times a second, and return the longest time, in seconds, for which a report held up the task."""
     note(self)
     steps = max(1, round(seconds * 5))
     longest = 0.0
@@ -58,7 +58,7 @@ def silent(self, seconds):
 
 @shared_task(bind=True)
 def working_until_released(self):
-    """Report five times a second until the test says that it is enough."""
+    """Report five times a second until the test releases the task."""
     for step in until_released(self, note(self)):
         meta = {"current": step, "total": 1000, "status": f"Step {step}"}
         self.update_state(state="PROGRESS", meta=meta)
@@ -67,7 +67,7 @@ def working_until_released(self):
 
 @shared_task(bind=True)
 def silent_until_released(self):
-    """Report nothing until then."""
+    """Report nothing until the test releases the task."""
     run = note(self)
     for _ in until_released(self, run):
         pass
@@ -77,7 +77,7 @@ def silent_until_released(self):
 
 @shared_task(bind=True)
 def slow_to_begin(self):
-    """Take longer to begin than a worker's watch looks away, and go on until released."""
+    """Take longer to begin than the interval of a worker's watch, and go on until released."""
     for _ in until_released(self, note(self)):
         pass
     return "done"
@@ -107,21 +107,21 @@ def failing():
 
 @shared_task(bind=True)
 def killing_its_child(self):
-    """Take the pool process along that runs it, as a crash or the kernel's out-of-memory killer does."""
+    """Kill the pool process that runs the task, as a crash or the kernel's out-of-memory killer does."""
     note(self)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 @shared_task(bind=True)
 def killing_its_worker(self):
-    """Take the whole worker along."""
+    """Kill the whole worker."""
     note(self)
     os.killpg(os.getpgid(0), signal.SIGKILL)
 
 
 @shared_task(bind=True)
 def stubborn(self, seconds):
-    """Go on whatever comes: no signal that can be blocked and no exception ends it. Its process is in `stubborn`."""
+    """Go on in spite of exceptions and of all signals that can be blocked. Its process is noted in `stubborn`."""
     note(self)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
     until = time.monotonic() + seconds
@@ -129,13 +129,13 @@ def stubborn(self, seconds):
         try:
             self.update_state(state="PROGRESS", meta={"current": 0, "total": 1, "status": "No"})
             time.sleep(0.1)
-        except BaseException:  # that is what is to be shown
+        except BaseException:  # the task ignores every exception
             continue
 
 
 @shared_task(bind=True)
 def stopped(self):
-    """Stand still, as a process does that somebody has stopped."""
+    """Stand still, like a process that was stopped."""
     note(self)
     os.kill(os.getpid(), signal.SIGSTOP)
 
@@ -160,7 +160,7 @@ def interrupted(self):
 
 @shared_task(bind=True)
 def dying_before_it_counts(self):
-    """Take the worker along after the end was stored, and before the chord that this is part of is told."""
+    """Kill the worker after the end was stored, and before the task is counted in its chord."""
     note(self)
     self.backend.on_chord_part_return = lambda *_, **__: os.killpg(os.getpgid(0), signal.SIGKILL)
     return "done"
@@ -168,7 +168,7 @@ def dying_before_it_counts(self):
 
 @shared_task(bind=True)
 def whose_process_dies_before_it_counts(self):
-    """The same with its process alone."""
+    """Do the same with the pool process only."""
     note(self)
     self.backend.on_chord_part_return = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
     return "done"

@@ -1,4 +1,4 @@
-"""A broker that is away while the Redis that knows the tasks is there: RabbitMQ, or another Redis."""
+"""A broker that is away while the Redis with the records is up. The broker is RabbitMQ or another Redis."""
 
 import time
 from collections.abc import Iterator
@@ -48,7 +48,7 @@ def test_while_the_broker_is_away_starts_are_refused_at_once_and_tasks_go_on(
             answers = list(threads.map(lambda ask: ask(), asked))
         answers += [ask() for ask in asked[:2]]
 
-        # Then starts are refused, and known tasks are told about, which still run
+        # Then starts are refused, and the status of known tasks, which still run, can be read
         assert {answer.status_code for answer in answers} == {503}
         assert all("Retry-After" in answer.headers for answer in answers)
         before = system.status(task_id)
@@ -58,7 +58,7 @@ def test_while_the_broker_is_away_starts_are_refused_at_once_and_tasks_go_on(
         broker.resume() if how == "is frozen" else broker.start()
     took["longest answer"] = max(answer.elapsed.total_seconds() for answer in answers)
 
-    # And when it is back, so are starts, and the worker comes back by itself
+    # And when it is back, starts are accepted again, and the worker reconnects by itself
     since = time.monotonic()
     wait_until(
         lambda: requests.post(f"{url}/start/quick", json={}, timeout=PATIENCE).status_code == 202
@@ -80,7 +80,7 @@ def test_the_next_step_of_a_chain_waits_for_a_broker_that_is_away(
     chain = system.start_chain("slow_to_begin", 2)
     wait_until(lambda: system.runs(chain[0]))
 
-    # When the broker says nothing at the moment at which the second is to be sent
+    # When the broker is silent at the moment at which the second task is to be sent
     broker.pause()
     try:
         system.release(*chain)
@@ -88,7 +88,7 @@ def test_the_next_step_of_a_chain_waits_for_a_broker_that_is_away(
     finally:
         broker.resume()
 
-    # Then it is sent when the broker is back, and each has run once
+    # Then the task is sent when the broker is back, and each task has run once
     system.wait(chain, state="SUCCESS")
     assert [system.runs(task_id) for task_id in chain] == [1, 1]
     system.workers.pop("worker").stop()

@@ -1,4 +1,4 @@
-"""What the extension shares with others: queues that come later, prefixes, other Celery apps, Celery's own tools."""
+"""The extension beside others: queues that are added later, prefixes, other Celery apps, Celery's own tools."""
 
 import os
 import re
@@ -16,7 +16,7 @@ from tests.processes import PATIENCE, ROOT, Process, RedisServer, WebServer, env
 
 NOBODY = "Waiting: no worker is running"
 
-#: Tasks that may wait in a queue of this system.
+#: How many tasks may wait in a queue of this system.
 BOUND = 3
 
 
@@ -34,10 +34,10 @@ def system(guests: System) -> Iterator[System]:
 
 
 def celery(system: System, *arguments: str) -> str:
-    """A command of Celery's to the worker, which answers once it listens."""
+    """Send one of Celery's commands to the worker, which answers once it listens."""
     program = [sys.executable, "-m", "celery", "-A", "tests.faults.site:celery"]
     kind, *rest = arguments
-    # With the name it ends as soon as that one has answered; without, after a second, answered or not.
+    # With the worker's name it returns as soon as the worker has answered; without, always after a second.
     command = [*program, kind, "-d", "guests-worker@tests", "-t", "10", *rest]
     environment = {**os.environ, **system.web.environment}
 
@@ -59,7 +59,7 @@ def test_a_worker_that_serves_another_queue_on_request_is_known_to_serve_it(
     busy = system.start("silent_until_released")
     system.wait([busy], state="PROGRESS")
 
-    # Then a task of that queue is not told that nobody is there for it, and is run
+    # Then the status of a task of that queue does not say that no worker serves it, and the task is run
     task_id = system.start("quick", queue="other")
     seen: list[str] = []
     wait_until(lambda: seen.append(system.status(task_id)["status"]) or len(seen) == 50)
@@ -67,7 +67,7 @@ def test_a_worker_that_serves_another_queue_on_request_is_known_to_serve_it(
     system.release(busy)
     system.wait([task_id], state="SUCCESS")
 
-    # And when it was asked to leave it, one is told that
+    # And when the worker was asked to leave the queue, the status of a new task says so
     celery(system, "control", "cancel_consumer", "other")
     system.wait(
         [system.start("quick", queue="other")], status="Waiting: no worker serves the queue other"
@@ -86,7 +86,7 @@ def test_celerys_own_tools_leave_no_key_without_a_bound(system: System) -> None:
     bells = [key for key in keys if "bell" in key]
     assert bells
     assert all(0 < system.redis.ttl(key) <= 60 for key in bells), bells
-    # Nothing else of the replies stays, but what Kombu leaves
+    # Nothing stays of the replies except what Kombu leaves
     replies = [key for key in keys if "reply" in key and key not in bells]
     assert [key for key in replies if not key.startswith("_kombu.binding")] == []
 
@@ -100,11 +100,11 @@ def test_a_worker_that_takes_anothers_place_is_another_whatever_it_is_called(
     task_id = system.start("working_until_released")
     system.wait([task_id], state="PROGRESS")
 
-    # When one with the same name takes its place
+    # When a worker with the same name takes its place
     worker.stop()
     worker.start()
 
-    # Then it is another, to which the task of the first is handed, and only it is left
+    # Then it is another worker, which gets the task of the first, and only it is left
     system.wait([task_id], state="PROGRESS", attempt=2)
     assert "its worker was lost" in system.status(task_id)["status"]
     # The message is handed back a moment before its worker is forgotten.
@@ -116,11 +116,11 @@ def test_a_worker_that_takes_anothers_place_is_another_whatever_it_is_called(
 
 
 def test_a_task_whose_result_is_ignored_is_accepted_and_told_as_any_other(system: System) -> None:
-    # Given nobody who runs tasks
+    # Given no worker
     url = f"{system.web.url}/start/with_its_result_ignored"
     key = {"Idempotency-Key": "4711"}
 
-    # When it is started twice with the same key, it is one task
+    # When a task is started twice with the same key, it is one task
     answers = [requests.post(url, json={}, headers=key, timeout=PATIENCE) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [202, 202]
     task_id, again = (answer.json()["task_id"] for answer in answers)
@@ -132,7 +132,7 @@ def test_a_task_whose_result_is_ignored_is_accepted_and_told_as_any_other(system
     assert (refused.status_code, "wait already" in refused.text) == (503, True)
     system.wait([others[-1]], status=NOBODY)
 
-    # And each is run once and told to have ended
+    # And each is run once, and its status says that it has ended
     system.worker("worker", "-c", "1")
     system.wait([task_id, *others], state="SUCCESS", result=None, percent=100, attempt=1)
     assert system.runs(task_id) == 1
@@ -201,7 +201,7 @@ class Prefixed:
 
 @pytest.fixture
 def shared(folder: Path) -> Iterator[RedisServer]:
-    """A Redis in which nobody but the two apps writes."""
+    """A Redis to which only the two apps write."""
     server = RedisServer("redis-of-two", folder)
     yield server
     server.stop()
@@ -222,7 +222,7 @@ def apps(folder: Path, shared: RedisServer) -> Iterator[list[Prefixed]]:
 def test_two_apps_with_prefixes_of_their_own_share_a_database_and_nothing_else(
     apps: list[Prefixed], shared: RedisServer
 ) -> None:
-    # Given one that has a worker, and one that has none
+    # Given an app with a worker, and an app without one
     shop, office = apps
     shop.start_worker()
 
@@ -230,7 +230,7 @@ def test_two_apps_with_prefixes_of_their_own_share_a_database_and_nothing_else(
     waiting = [office.start("quick") for _ in range(3)]
     done = [shop.start("quick") for _ in range(2)]
 
-    # Then each counts its own
+    # Then each counts its own tasks
     for task_id in done:
         wait_until(lambda task_id=task_id: shop.get(f"/status/{task_id}")["state"] == "SUCCESS")
         answer = requests.get(f"{office.web.url}/status/{task_id}", timeout=PATIENCE)
@@ -241,7 +241,7 @@ def test_two_apps_with_prefixes_of_their_own_share_a_database_and_nothing_else(
     wait_until(lambda: office.get("/health") == nobody, describe=lambda: office.get("/health"))
     assert {office.get(f"/status/{task_id}")["status"] for task_id in waiting} == {NOBODY}
 
-    # And all that is in Redis is behind one of the prefixes, and what wakes workers has a bound
+    # And all keys in Redis have one of the prefixes, and the bells of the queues have a bound
     client = Redis.from_url(shared.url())
     keys = [key.decode() for key in client.scan_iter("*")]
     assert [key for key in keys if not re.match("shop:|office:", key)] == []

@@ -36,13 +36,13 @@ def systems(folder: Path, rabbit_server: RabbitServer) -> Iterator[list[System]]
 
 
 def on_each(systems: list[System], what: Callable[[System], Any]) -> None:
-    """Most of it is waiting."""
+    """Call a function for each system in parallel, since most of its time is waiting."""
     with ThreadPoolExecutor() as threads:
         list(threads.map(what, systems))
 
 
 def purge(system: System) -> None:
-    """As `celery purge` does, which takes seconds to begin."""
+    """Purge the queue like `celery purge`, which takes seconds to begin."""
     with kombu.Connection(system.broker_url) as connection:
         connection.channel().queue_purge("celery")
 
@@ -80,15 +80,15 @@ def loses_its_queue(system: System, took: dict[str, float]) -> None:
     new = system.start("quick")
     system.release(*busy)
 
-    # Then those that waited there end, and so do those that were to follow one of them
+    # Then the tasks that waited there end, and so do the tasks that were to follow one of them
     system.wait([*behind, chain[0]], state="FAILURE", status=NEVER_RAN)
     took[system.name] = time.monotonic() - since
     system.wait(chain[1:], state="FAILURE")
 
-    # And all others run
+    # And all other tasks run
     system.wait([*busy, later, new], state="SUCCESS", attempt=1)
 
-    # And later ones do not count them as ahead
+    # And later tasks do not count them as ahead
     busy = held_up(system)
     first, second = system.start("quick"), system.start("quick")
     system.wait([first], status="Pending...")
@@ -105,16 +105,16 @@ def test_tasks_that_a_worker_holds_or_that_wait_behind_busy_ones_are_not_declare
 
 
 def loses_nothing(system: System) -> None:
-    # Given a worker that is busy for long, holds tasks for later and has taken two in advance; and others behind
+    # Given a worker that is busy for long, holds scheduled tasks and has taken two in advance; and tasks behind them
     system.workers.pop("worker").stop()
     system.worker("worker", "-c", "2", "--prefetch-multiplier", "2")
     busy = running(system, 15, 15)
     later = [system.start("quick", countdown=16) for _ in range(3)]
     others = [system.start("quick") for _ in range(8)]
-    # And one in a queue that no setting names and no worker serves yet
+    # And a task in a queue that no setting names and no worker serves yet
     others.append(system.start("quick", queue="elsewhere"))
 
-    # Then for as long as that is so none of them is told as anything but waiting
+    # Then as long as this lasts, the status of each of them is PENDING
     since = time.monotonic()
     while time.monotonic() - since < 15:
         told = system.statuses([*later, *others])
@@ -169,7 +169,7 @@ def goes_on(system: System, how: tuple[Callable[[Redis, str], None], ...]) -> No
     silent = held_up(system, len(how))
     wait_until(lambda: all(task["current"] >= 2 for task in system.statuses(reporting)))
 
-    # When what is stored of them is spoilt
+    # When their records are damaged
     for task_ids in (reporting, silent):
         for task_id, spoil in zip(task_ids, how, strict=True):
             spoil(system.redis, task_id)
@@ -195,7 +195,7 @@ def goes_on(system: System, how: tuple[Callable[[Redis, str], None], ...]) -> No
 
 
 def told(system: System, task_id: str) -> dict[str, Any]:
-    """What a client is told, or nothing for a 404."""
+    """The status of a task, or None for a 404."""
     answer = requests.get(f"{system.web.url}/status/{task_id}", timeout=PATIENCE)
     assert answer.status_code in (200, 404), answer.text
     return dict(answer.json()) if answer.ok else {}
@@ -239,7 +239,7 @@ def test_only_the_end_of_a_task_starts_the_time_after_which_it_is_forgotten(
         assert told(system, waiting)["state"] == "PENDING"
         time.sleep(0.1)
 
-    # And others that wait for their time and run silently for longer than that
+    # And others that are scheduled, or run silently, for longer than that
     ends: dict[str, dict[str, Any]] = {}
     with system.redis.pubsub(ignore_subscribe_messages=True) as changes:
         changes.psubscribe("celery-task-meta-*")
@@ -260,7 +260,7 @@ def test_only_the_end_of_a_task_starts_the_time_after_which_it_is_forgotten(
 
         wait_until(all_have_ended)
 
-    # Then each ends as it does otherwise
+    # Then each ends as usual
     assert [ends[i]["status"] for i in (waiting, later, failing)] == [
         *("SUCCESS", "SUCCESS", "FAILURE"),
     ]

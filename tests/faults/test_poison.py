@@ -1,4 +1,4 @@
-"""Messages that Celery has not written: each costs itself and nothing else, and its task is told to have failed."""
+"""Messages that Celery has not written: none does further harm, and the task of each fails."""
 
 import base64
 import json
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.faults.system import System
 from tests.processes import PATIENCE, RabbitServer, RedisServer, Worker, wait_until
 
-#: What a stranger may push: no message at all.
+#: Texts that a stranger may push and that are not messages at all.
 GARBAGE = [
     b"x",
     b"",
@@ -53,7 +53,7 @@ def worker(system: System) -> Iterator[Worker]:
     worker = system.workers.get("worker") or system.worker("worker")
     pid = worker.pid
     yield worker
-    # Whatever was in the messages, the worker lives, with all of its pool processes.
+    # Whatever was in the messages, the worker is alive with all its pool processes.
     assert worker.runs
     assert worker.pid == pid
     log = worker.log.read_text()
@@ -62,13 +62,13 @@ def worker(system: System) -> Iterator[Worker]:
 
 
 def rejected(system: System) -> int:
-    """How many messages were put aside, as /health has it."""
+    """How many messages were put aside, by /health."""
     found = re.findall(r"(\d+) messages? could not be used", str(system.health().get("warnings")))
     return sum(map(int, found))
 
 
 def message_of(system: System, task: str = "quick") -> dict[str, Any]:
-    """A task's message as Celery writes it, of a task that is recorded and whose message was not delivered."""
+    """A message as Celery writes it, of a task that is recorded and whose message was not delivered."""
     task_id = system.start(task, countdown=3600)
     headers = {
         "id": task_id,
@@ -95,7 +95,7 @@ def send(
     body: Any,
     content_type: str = "application/json",
 ) -> None:
-    """Send a message past Celery, with whatever is in it."""
+    """Send a message with any content, without Celery."""
     text = body if isinstance(body, bytes) else json.dumps(body).encode()
     with kombu.Connection(system.broker_url) as connection:
         connection.Producer().publish(
@@ -108,7 +108,7 @@ def send(
 
 
 def stored(headers: dict[str, Any]) -> dict[str, Any]:
-    """A message of a task without arguments as Kombu keeps it in Redis."""
+    """The message of a task without arguments, as Kombu keeps it in Redis."""
     return {
         "body": base64.b64encode(b"[[], {}, {}]").decode(),
         "content-encoding": "utf-8",
@@ -137,7 +137,7 @@ def body(value: Any) -> Callable[[dict[str, Any]], None]:
     return damage
 
 
-#: What may be wrong with a message on any broker.
+#: Faults that a message may have on any broker.
 DAMAGES = {
     "a null body": body(None),
     "a body that is not JSON": body(b"{"),
@@ -169,7 +169,7 @@ def test_a_message_that_cannot_be_read_ends_its_task_and_nothing_else(
 ) -> None:
     before = rejected(system)
 
-    # When messages come that nobody can run, and one that is right
+    # When messages arrive that no worker can handle, and one that is right
     damaged = {}
     for name, damage in DAMAGES.items():
         message = message_of(system)
@@ -178,7 +178,7 @@ def test_a_message_that_cannot_be_read_ends_its_task_and_nothing_else(
         send(system, message["headers"], message["body"])
     right = system.start("quick")
 
-    # Then the right one is run, and the others have failed, with the reason
+    # Then the task of the right one is run, and the other tasks have failed, with the reason
     system.wait([right], state="SUCCESS")
     system.wait(damaged.values(), state="FAILURE")
     for status in system.statuses(damaged.values()):
@@ -241,7 +241,7 @@ def test_a_null_delivery_info_is_no_hindrance(systems: dict[str, System]) -> Non
     message = message_of(system, "quick")
     text = stored(message["headers"])
     text["properties"] |= {"delivery_tag": "t", "delivery_info": None}
-    # Held by a worker that is gone, and so is what no worker has written
+    # A lost worker holds a message, and entries that no worker has written
     system.redis.hset("longtask:held:gone", "t", json.dumps(["celery", "celery", json.dumps(text)]))
     system.redis.hset("longtask:held:gone", "u", b"\xff no JSON")
     system.redis.hset("longtask:held:gone", "v", json.dumps(["celery", "celery", "x"]))
@@ -268,7 +268,7 @@ JUNK = st.one_of(
 
 @st.composite
 def damaged(draw: st.DrawFn, text: str) -> bytes:
-    """A message with some part replaced or taken away, in its body, too, or with its text changed."""
+    """A message with a part replaced or removed, perhaps in its body, or with its text changed."""
     message = json.loads(text)
     message["body"] = json.loads(base64.b64decode(message["body"]))
     places = list(places_in(message))
@@ -312,7 +312,7 @@ def test_no_damage_to_a_message_stops_a_worker(systems: dict[str, System]) -> No
     system.redis.lpush("celery", *messages)
     system.wait([system.start("quick")], state="SUCCESS")
 
-    # Those that are right after all have been run, or wait for a time; none is left behind.
+    # The tasks of messages that are right after all have been run, or are scheduled; no message is left behind.
     assert system.redis.llen("celery") == 0
     assert worker.runs
     log = worker.log.read_text()
@@ -320,12 +320,12 @@ def test_no_damage_to_a_message_stops_a_worker(systems: dict[str, System]) -> No
     assert "connection to broker lost" not in log
     (worker_id,) = system.redis.hkeys("longtask:worker-info")
     held = f"longtask:held:{worker_id.decode()}"
-    # But for the first, which waits for its time.
+    # Except for the first, which waits for its eta.
     wait_until(lambda: system.redis.hlen(held) == 1, describe=lambda: system.redis.hgetall(held))
 
 
 def test_a_copy_of_a_message_does_not_end_its_task(systems: dict[str, System]) -> None:
-    # Given a task that a worker holds until its time
+    # Given a task that a worker holds until its eta
     system = systems["redis"]
     system.clear()
     system.worker("worker")
@@ -333,7 +333,7 @@ def test_a_copy_of_a_message_does_not_end_its_task(systems: dict[str, System]) -
     (worker_id,) = (name.decode() for name in system.redis.hkeys("longtask:worker-info"))
     (held,) = wait_until(lambda: system.redis.hvals(f"longtask:held:{worker_id}"))
 
-    # When its message comes once more, as after a push whose answer was lost
+    # When its message arrives again, as after a push whose answer was lost
     system.redis.lpush("celery", json.loads(held)[2])
 
     wait_until(lambda: not system.redis.llen("celery"))

@@ -1,4 +1,4 @@
-"""Queues that nobody serves, that are full and that were emptied by somebody else."""
+"""Queues that no worker serves, that are full, and that were emptied by another program."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ from tests.test_browser import start, tasks_of
 
 NOBODY = "Waiting: no worker is running"
 
-#: Tasks that may wait in a queue of these systems.
+#: How many tasks may wait in a queue of these systems.
 BOUND = 10
 
 
@@ -43,17 +43,17 @@ def test_that_nobody_serves_a_queue_is_told(system: System, took: dict[str, floa
     told = ("Pending...", "Waiting: 1 task ahead")
     wait_until(lambda: system.status(waiting)["status"] in told)
 
-    # A task of another queue is told that nobody is there for it
+    # The status of a task of another queue says that no worker serves the queue
     elsewhere = system.start("quick", queue="other")
     system.wait([elsewhere], status="Waiting: no worker serves the queue other")
 
-    # And once the worker is gone, so is the one that waits for it
+    # And once the worker is gone, the status of the task that waits for it says so
     system.workers["worker"].stop()
     since = time.monotonic()
     system.wait([waiting], status=NOBODY)
     took["nobody there"] = time.monotonic() - since
 
-    # And when one has come for both, it is told no more, and all is done
+    # And when a worker serves both queues, no status says so any more, and all tasks are run
     system.worker("heir", "-c", "3", "-Q", "celery,other")
     system.wait([waiting, elsewhere], state="SUCCESS")
 
@@ -72,7 +72,7 @@ def test_the_page_tells_that_nobody_is_there(
     # When the worker is killed
     system.workers["worker"].stop()
 
-    # Then its bar says that nobody is there
+    # Then its bar says that no worker is running
     since = time.monotonic()
     expect(tasks_of(page)).to_contain_text("no worker is running")
     took["told"] = time.monotonic() - since
@@ -81,7 +81,7 @@ def test_the_page_tells_that_nobody_is_there(
 def test_no_more_tasks_are_accepted_than_may_wait_however_many_come_at_once(
     system: System, folder: Path
 ) -> None:
-    # Given two web server processes, and nobody who runs tasks
+    # Given two web server processes, and no worker
     other = WebServer(
         "bounded-web-2",
         folder,
@@ -90,7 +90,7 @@ def test_no_more_tasks_are_accepted_than_may_wait_however_many_come_at_once(
         **system.settings,
     )
     try:
-        # When 50 starts come at the same moment, half to each
+        # When 50 starts arrive at the same moment, half at each process
         urls = [f"{web.url}/start/quick" for web in (system.web, other)] * 25
         with ThreadPoolExecutor(50) as clients:
             answers = list(
@@ -99,7 +99,7 @@ def test_no_more_tasks_are_accepted_than_may_wait_however_many_come_at_once(
     finally:
         other.stop()
 
-    # Then as many are accepted as may wait, and the others are told to come again
+    # Then as many are accepted as may wait, and the others are answered with 503 and Retry-After
     accepted = [answer for answer in answers if answer.status_code == 202]
     refused = [answer for answer in answers if answer.status_code == 503]
     assert (len(accepted), len(refused)) == (BOUND, 50 - BOUND)
@@ -108,13 +108,13 @@ def test_no_more_tasks_are_accepted_than_may_wait_however_many_come_at_once(
     }
     assert all(int(answer.headers["Retry-After"]) > 0 for answer in refused)
     assert system.redis.llen("celery") == BOUND
-    # What was refused is unknown, and leaves nothing behind
+    # A refused task is unknown, and leaves nothing behind
     assert len(list(system.redis.scan_iter("longtask:task:*"))) == BOUND
 
     # And another queue has room
     system.start("quick", queue="other")
 
-    # And when they have been run, there is room again
+    # And when the tasks have been run, there is room again
     system.worker("worker")
     system.wait([answer.json()["task_id"] for answer in accepted], state="SUCCESS")
     system.start("quick")
@@ -131,7 +131,7 @@ def test_a_queue_that_was_purged_has_room_again(system: System) -> None:
     environment = {**os.environ, **system.web.environment}
     subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True)
 
-    # Not at once, as a message that is on its way is not in the queue either
+    # Not at once, since a message that is on its way is not in the queue either
     url = f"{system.web.url}/start/quick"
     wait_until(lambda: requests.post(url, json={}, timeout=PATIENCE).status_code == 202)
     for _ in range(BOUND - 1):
@@ -150,6 +150,6 @@ def test_tasks_that_were_cancelled_are_not_counted_as_ahead(system: System) -> N
     # When one of them is cancelled
     requests.delete(f"{system.web.url}/status/{first}", timeout=PATIENCE)
 
-    # Then the others have one task less before them, and in the queue there is room for one more
+    # Then the other tasks have one task less ahead of them, and the queue has room for one more
     system.wait([third], status="Waiting: 1 task ahead")
     wait_until(lambda: system.status(second)["status"] == "Pending...")

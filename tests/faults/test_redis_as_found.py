@@ -1,4 +1,4 @@
-"""A Redis as others may have left it: with a memory policy that forgets, or with something else at keys of ours."""
+"""A Redis as others may have left it: with a memory policy that removes keys, or with keys of ours overwritten."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,7 +33,7 @@ def test_a_policy_that_forgets_is_told(system: System, policy: str, what: str) -
     assert system.health()["warnings"] == [warning]
     wait_until(lambda: warning in worker.log.read_text())
 
-    # Where it refuses what is new, or has no bound, nothing is forgotten
+    # If Redis refuses new data, or has no bound, nothing is forgotten
     system.redis.config_set("maxmemory-policy", "noeviction")
     assert "warnings" not in system.health()
     system.redis.config_set("maxmemory-policy", policy)
@@ -47,7 +47,7 @@ def stored_as(kind: str) -> str:
 
 
 def put_another_type(redis: Redis, name: str, kind: str) -> None:
-    pipeline = redis.pipeline()  # a worker writes to it all the time
+    pipeline = redis.pipeline()  # a worker writes to the key all the time
     pipeline.delete(name)
     if stored_as(kind) == "string":
         pipeline.sadd(name, "a stranger")
@@ -74,9 +74,9 @@ def test_another_type_at_any_key_is_mended(system: System) -> None:
         system.wait([running], state="PROGRESS")
 
         put_another_type(system.redis, name, kind)
-        system.release(running)  # so that its end is told while the key is not what it should be
+        system.release(running)  # so that its end is stored while the key is of the wrong type
 
-        # Then every answer is a good one or 503, and tasks can be started again within seconds
+        # Then every answer is a success or 503, and tasks can be started again within seconds
         ended = []
 
         def is_mended() -> bool:
@@ -181,7 +181,7 @@ def test_what_is_held_as_no_message_is_does_not_stop_the_others(system: System) 
     }
     system.redis.hset("longtask:held:gone", mapping=entries)
     system.redis.zadd("longtask:workers", {"gone": 1})
-    # A time to wait for that no worker has set.
+    # A time in `calm` that no worker has set.
     system.redis.set("longtask:calm", "99999999999")
 
     system.worker("worker")

@@ -1,4 +1,4 @@
-"""A Redis that is found by way of Sentinels: when it falls silent, its replica is what all go on with."""
+"""A Redis that is found by Sentinels: when it falls silent, all processes go on with its replica."""
 
 import os
 import signal
@@ -29,7 +29,7 @@ DOWN_AFTER = 2
 
 
 class Node(Process):
-    """A Redis or, with a file of settings that says so, a Sentinel. `url` is without its database."""
+    """A Redis or, by its settings file, a Sentinel. `url` is without a database."""
 
     def __init__(self, name: str, folder: Path, settings: str, *options: str) -> None:
         self.port = free_port()
@@ -92,8 +92,8 @@ def test_when_the_redis_and_a_sentinel_fall_silent_all_goes_on_with_the_replica(
         task = f"{web.url}/status/{task_id}"
         wait_until(lambda: requests.get(task, timeout=PATIENCE).json()["current"] > 2)
 
-        # When its Redis says nothing any more, nor does the Sentinel that is asked first
-        # (nor for now a second one: what the third sees alone changes nothing)
+        # When its Redis falls silent, and so does the Sentinel that is asked first
+        # (and, for now, a second one: the third alone cannot change anything)
         for node in (*sentinels[:2], master):
             os.kill(node.pid, signal.SIGSTOP)
         since = time.monotonic()
@@ -103,7 +103,7 @@ def test_when_the_redis_and_a_sentinel_fall_silent_all_goes_on_with_the_replica(
             answers.append(requests.get(task, timeout=PATIENCE))
             return answers[-1].ok
 
-        # Then that is said at once, until the task is told about from the other Redis
+        # Then requests are answered with 503 at once, until the task's status comes from the other Redis
         assert not told()
         os.kill(sentinels[1].pid, signal.SIGCONT)
         wait_until(told)
@@ -111,7 +111,7 @@ def test_when_the_redis_and_a_sentinel_fall_silent_all_goes_on_with_the_replica(
         assert {answer.status_code for answer in answers} == {200, 503}
         took["longest answer"] = max(answer.elapsed.total_seconds() for answer in answers)
 
-        # And it goes on to its end, and so do others
+        # And the task goes on to its end, and so do others
         wait_until(lambda: told() and answers[-1].json()["finished"])
         assert answers[-1].json()["state"] == "SUCCESS"
         assert answers[-1].json()["attempt"] == 1

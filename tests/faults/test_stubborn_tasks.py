@@ -1,4 +1,4 @@
-"""Tasks that do not stop when they are told to, and tasks that stop their process: neither holds its place for long."""
+"""Tasks that do not stop when cancelled, and tasks that stop their process: neither blocks a worker for long."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ def test_a_cancelled_task_that_does_not_stop_gives_its_place_free(
     since = time.monotonic()
     assert system.status(task_id)["state"] == "REVOKED"
 
-    # Its process has ended, and the worker's only place is another task's
+    # Its process has ended, and the worker's only process slot is free for another task
     wait_until(lambda: not process_runs(pid))
     took["gone"] = time.monotonic() - since
     system.wait([system.start("quick")], state="SUCCESS")
@@ -55,7 +55,7 @@ def test_a_worker_that_is_told_to_stop_does_not_wait_for_such_a_task(
     wait_until(lambda: not worker.runs)
     took["stopped"] = time.monotonic() - since
     wait_until(lambda: not process_runs(pid))
-    # What was not cancelled is another worker's, and no attempt is lost by it
+    # A task that was not cancelled waits for another worker, and its worker does not count as lost
     if not is_cancelled:
         assert system.status(task_id)["state"] == "PENDING"
         assert "lost" not in system.status(task_id)["status"]
@@ -94,7 +94,7 @@ def test_a_signal_to_its_process_is_no_failure_of_the_task(
 
         os.kill(process_of(system, task_id), number)
 
-        # As for any lost process: it is run again
+        # As with any lost process, the task is run again
         system.wait([task_id], attempt=2)
         system.release(task_id)
         system.wait([task_id], state="SUCCESS", attempt=2)

@@ -1,4 +1,4 @@
-"""A queue, its workers and their attempts: what Celery does on the store, done here without Celery."""
+"""A queue, its workers and their attempts, which do to the store what Celery does, but without Celery."""
 
 import json
 from itertools import count
@@ -19,29 +19,29 @@ from flask_longtask.store import (
 )
 from flask_longtask.store.messages import TakeRequest
 
-#: The lists of a queue that knows two priorities, the more urgent first.
+#: The lists of a queue with two priorities, the more urgent first.
 LISTS = ("q", "q:9")
 
-#: A task of which this many workers were lost is not started again.
+#: A task that has lost this many workers is not started again.
 MOST_LOST = 3
 
 #: Seconds for which an ended task is kept, so long that none expires during a test.
 EXPIRES = 60
 
-#: For a test that asks Redis what fakeredis cannot tell, or asks so much that it takes too long there.
+#: For a test that uses what fakeredis does not have, or that takes too long with it.
 on_redis_only = pytest.mark.parametrize("redis", ["redis"], indirect=True)
 
 _numbers = count(1)
 
 
 def number_anew() -> None:
-    """For Hypothesis, whose examples must be the same each time: Redis orders what is held by its name."""
+    """Restart the numbers in names. Hypothesis needs the same examples each time, and Redis orders by name."""
     global _numbers  # noqa: PLW0603  # all names come from here
     _numbers = count(1)
 
 
 def a_name(kind: str) -> str:
-    """One that no other call, attempt or message has."""
+    """A name that no other call, attempt or message has."""
     return f"{kind}{next(_numbers)}"
 
 
@@ -72,7 +72,7 @@ def send(
     elsewhere: bool = False,
     **options: Any,
 ) -> Acceptance:
-    """Start a task. `elsewhere`: its message is for another broker, which is told next."""
+    """Start a task. With `elsewhere`, its message is for another broker and is not sent here."""
     where = Queue(queue) if elsewhere else Queue(queue, LISTS, 0 if urgent else 1)
     return store.tasks.accept(
         task_id,
@@ -89,13 +89,13 @@ def claim_of(key: str, body: str = "body") -> Claim:
 
 
 def record_of(store: Store, task_id: str) -> dict[str, Any]:
-    """What is on record of a task; nothing where there is no record."""
+    """The record of a task; empty if there is none."""
     (stored,) = store.tasks.read([task_id])
     return dict((stored and stored.record) or {})
 
 
 def running_by(store: Store, worker: str) -> set[str]:
-    """The tasks that a worker runs, with their messages in its hands and without."""
+    """The tasks that a worker runs, whether it holds their messages or not."""
     names = [f"{store.keys.prefix}{name}:{worker}" for name in ("running", "unheld")]
     found: Any = store.client.sunion(names)
     return {task_id.decode() for task_id in found}
@@ -115,7 +115,7 @@ def lose(store: Store, task_id: str) -> Change:
 
 
 class Attempt:
-    """A worker's process with a task in its hands. `tag` is that of its message, if the store has that."""
+    """An attempt at a task in a worker's process. `tag` is the tag of its message, if the store has the message."""
 
     def __init__(self, store: Store, task_id: str, worker: str, tag: str | None = None) -> None:
         self.store = store
@@ -137,7 +137,7 @@ class Attempt:
         )
 
     def send_again(self, record: Record | None = None) -> Acceptance:
-        """What `Task.retry` does first. The attempt still runs."""
+        """Do what `Task.retry` does first. The attempt still runs."""
         return send(self.store, self.task_id, {"retries": 1, **(record or {})}, in_worker=True)
 
     def rest(self) -> Change:
@@ -156,7 +156,7 @@ class Attempt:
 
 
 class Worker:
-    """A worker that holds messages. It is taken for alive from its first message or heartbeat on."""
+    """A worker that holds messages. It counts as alive from its first message or heartbeat on."""
 
     def __init__(self, store: Store, name: str, lapse: float = 3600.0) -> None:
         self.store = store
@@ -164,7 +164,7 @@ class Worker:
         self.lapse = lapse
 
     def take(self) -> Attempt | None:
-        """The next message, and the attempt at its task, which is still to start."""
+        """Take the next message. Returns the attempt at its task, which has not started yet."""
         taken = self.store.messages.take(
             TakeRequest(self.name, LISTS, ["q"] * len(LISTS), [True] * len(LISTS))
         )
@@ -176,11 +176,11 @@ class Worker:
         )
 
     def attempt(self, task_id: str) -> Attempt:
-        """An attempt at a task whose message is another broker's."""
+        """An attempt at a task whose message another broker has."""
         return Attempt(self.store, task_id, self.name)
 
     def run(self) -> Attempt:
-        """Take the next message, which there is, and start its task."""
+        """Take the next message, which must exist, and start its task."""
         attempt = self.take()
         assert attempt is not None
         attempt.start()
@@ -196,14 +196,14 @@ class Worker:
         return change
 
     def beat(self, *reserved: str) -> list[str]:
-        """A heartbeat, and what follows from it: the messages of lost workers come back."""
+        """Send a heartbeat, and hand back the messages of the workers that it finds lost."""
         beat = self.store.workers.beat(self.name, self.name, ["q"], self.lapse, reserved)
         for worker in beat.lost:
             self.store.release(worker)
         return beat.lost
 
     def stop(self) -> None:
-        """As a worker does that is told to stop: what it runs goes back at once."""
+        """Stop like a worker: hand back the running tasks at once."""
         running = running_by(self.store, self.name)
         self.store.messages.hand_back(self.name)
         for task_id in running:
@@ -212,20 +212,20 @@ class Worker:
 
 
 def silence(store: Store, worker: str) -> None:
-    """A worker was last heard of an hour ago, and the others just now."""
+    """Make a worker's last heartbeat an hour old, and the last heartbeat of any worker recent."""
     store.client.zincrby(store.keys.workers, -3600, worker)
     store.client.set(store.keys.heartbeat, store.clock.now())
     store.client.delete(store.keys.calm)
 
 
 def lose_worker(store: Store, worker: str) -> None:
-    """A worker dies, and another finds that out."""
+    """Let a worker die, and another worker find that out."""
     silence(store, worker)
     assert Worker(store, "another", lapse=60).beat() == [worker]
 
 
 def bounded_without_time(client: Redis, store: Store) -> set[str]:
-    """The keys of ours that have no time to live, without those that are never more than a few."""
+    """Our keys without a time to live, except those of which there are never more than a few."""
     keys = store.keys
     fixed = {
         *(keys.number, keys.queues, keys.workers, keys.worker_info, keys.heartbeat, keys.calm),

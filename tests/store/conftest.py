@@ -21,7 +21,7 @@ def store_server(folder: Path) -> Iterator[RedisServer]:
 
 @pytest.fixture(params=["redis", "fakeredis"])
 def redis(request: pytest.FixtureRequest) -> Iterator[Redis]:
-    """The real one, and the one that `flask_longtask.testing` puts into its place."""
+    """A real Redis, and the one that `flask_longtask.testing` uses in its place."""
     if request.param == "fakeredis":
         with Redis(connection_pool=ConnectionPool(**new_redis())) as client:
             yield client
@@ -44,6 +44,6 @@ def worker(store: Store) -> Worker:
 
 @pytest.fixture(scope="session")
 def store_on_empty_redis(store_server: RedisServer) -> Iterator[Store]:
-    """For Hypothesis, which goes through many examples in one test. Each empties it itself."""
+    """A store for Hypothesis, which runs many examples in one test. Each example empties the store itself."""
     with Redis.from_url(store_server.url(1)) as client:
         yield Store(client, expires=EXPIRES)

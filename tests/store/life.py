@@ -1,4 +1,4 @@
-"""Draws the life of a task: brings one into each state on a real Redis, does everything to it that can happen.
+"""Draws the life of a task: brings a task into each state on a real Redis, and applies each event to it.
 
 `python -m tests.store.life` writes the tables into docs/explanation/life.md. A test compares them.
 """
@@ -31,7 +31,7 @@ from tests.store.actors import (
 DOCUMENT = ROOT / "docs" / "explanation" / "life.md"
 BEGIN, END = "<!-- begin: python -m tests.store.life -->\n", "<!-- end -->\n"
 
-#: In a cell: this cannot happen to a task in that state.
+#: A cell's text for an event that cannot happen in a state.
 IMPOSSIBLE = "·"
 
 
@@ -42,7 +42,7 @@ class Life:
         self.store = store
         self.older: Attempt | None = None
         self.present: Attempt | None = None
-        #: Whether its message is another broker's.
+        #: Whether another broker has its message.
         self.is_elsewhere = False
 
     def send(self, **options: Any) -> None:
@@ -185,7 +185,7 @@ STATES: Mapping[str, Callable[[Life], None]] = {
 
 
 def state_of(life: Life) -> str:
-    """The name of the state in which the task is, by what is stored."""
+    """The name of the task's state, by what is stored."""
     store, client, keys = life.store, life.store.client, life.store.keys
     record = record_of(store, "a")
     document = json.loads(client.get(keys.document("a")) or "{}")  # type: ignore[arg-type]
@@ -349,7 +349,7 @@ _DONE = (Accepted.ACCEPTED, Outcome.STORED, True)
 
 
 def outcome(store: Store, state: str, event: Callable[[Life], Answer]) -> str:
-    """What comes of an event in a state, and the state after it where that is another one."""
+    """The outcome of an event in a state, and the state after it if that is another one."""
     life = _life(store, state)
     answer = event(life)
     if answer is None:
@@ -360,14 +360,14 @@ def outcome(store: Store, state: str, event: Callable[[Life], Answer]) -> str:
     return " ".join(words) or "stays"
 
 
-def told(store: Store, state: str) -> Iterator[str]:
-    """What a client is told in a state, and how long what is stored of it is kept."""
+def shown(store: Store, state: str) -> Iterator[str]:
+    """What a client sees of a task in a state, and how long the task is kept."""
     life = _life(store, state)
     (stored,) = store.tasks.read(["a"])
     if stored is None:
         yield from ("404", "", "")
         return
-    # Workers that serve the queue, but for one that is lost.
+    # The workers that serve the queue, except a lost one.
     workers = frozenset(name for name in ("first", "second") if state != "worker lost")
     (ahead,) = store.tasks.ahead([("q", "a")])
     around = Surroundings(store.clock.now(), workers, frozenset({"q", "another"}), ahead)
@@ -388,14 +388,14 @@ def _life(store: Store, state: str) -> Life:
     life = Life(store)
     STATES[state](life)
     now = state_of(life)
-    assert now == state, f"What was brought into the state {state!r} is {now!r}."
+    assert now == state, f"A task that should be {state!r} is {now!r}."
     return life
 
 
 def draw(client: Redis) -> str:
-    """The tables, in Markdown. All that is in the database of this client is deleted."""
+    """The tables, in Markdown. Deletes everything in the database of this client."""
     store = Store(client, expires=EXPIRES)
-    rows = [[state, *told(store, state)] for state in STATES]
+    rows = [[state, *shown(store, state)] for state in STATES]
     parts = ["### What a client is told\n", _table(["state", "`state`", "`status`", "kept"], rows)]
     for title, events in (
         ("Sending", SENDERS),
@@ -414,7 +414,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def drawn(document: str) -> str:
-    """The tables as they are in a document."""
+    """The tables that a document contains."""
     return document.partition(BEGIN)[2].partition(END)[0]
 
 

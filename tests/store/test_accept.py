@@ -39,7 +39,7 @@ def test_an_accepted_task_has_a_record_a_message_and_a_place(store: Store, redis
 
 def test_a_call_that_arrives_twice_sends_one_message(store: Store, redis: Redis) -> None:
     first = send(store, "a", nonce="call")
-    # Even where the task has been started meanwhile.
+    # Even if the task has been started meanwhile.
     Worker(store, "worker").run()
 
     second = send(store, "a", nonce="call")
@@ -60,7 +60,7 @@ def test_urgent_tasks_are_ahead_of_the_others_and_each_in_the_order_they_came(st
     assert ahead == [0, 0, 2, 1]
     order = ["urgent 1", "urgent 2", "patient 1", "patient 2"]
     assert list(store.tasks.ahead([("q", task) for task in order])) == [0, 1, 2, 3]
-    # They are taken in the order that is told.
+    # Workers take them in this order.
     worker = Worker(store, "worker")
     assert [worker.run().task_id for _ in order] == order
 
@@ -161,7 +161,7 @@ def test_a_key_whose_sender_has_died_starts_a_new_task_and_buries_the_first(
     again = send(store, "b", claim=claim_of("key"), elsewhere=True)
 
     assert again.outcome is Accepted.ACCEPTED
-    # If its message is out after all, nothing runs.
+    # If its message was sent after all, nothing runs.
     assert record_of(store, "a")["unsent"] == 1
     assert record_of(store, "a")["ended"]
     assert redis.zscore(store.keys.sending, "a") is None
@@ -201,7 +201,7 @@ def test_nothing_happens_after_the_caller_has_given_up(store: Store, redis: Redi
 def test_a_retry_of_a_task_that_was_cancelled_meanwhile_only_brings_its_message(
     store: Store, redis: Redis, worker: Worker
 ) -> None:
-    # Given a task that is cancelled at the moment at which it is to be tried again
+    # Given a task that is cancelled when it is about to be retried
     send(store, "a")
     attempt = worker.run()
     cancel(store, "a")
@@ -227,7 +227,7 @@ def test_an_id_whose_task_has_ended_can_be_used_once_more(
 
     record = record_of(store, "order-4711")
     assert not {"ended", "attempt", "progress"} & set(record)
-    # The result of the first one is not told any more, and the second does not expire.
+    # The result of the first task is gone, and the second task does not expire.
     assert redis.get(store.keys.document("order-4711")) is None
     assert redis.ttl(store.keys.record("order-4711")) == -1
 
@@ -289,7 +289,7 @@ def test_what_follows_and_was_cancelled_before_stays_cancelled(store: Store) -> 
 def test_what_was_to_follow_a_task_that_could_not_be_sent_has_ended_too(
     store: Store, redis: Redis, way: str
 ) -> None:
-    # Given the first of a chain, of which nobody knows whether its message went out. It will never run
+    # Given the first task of a chain, of which it is unknown whether its message was sent. It never runs
     claim = claim_of("key")
     followers = {"b": {"task": "next"}}
     send(store, "a", nonce="call", followers=followers, claim=claim, elsewhere=True)
@@ -302,7 +302,7 @@ def test_what_was_to_follow_a_task_that_could_not_be_sent_has_ended_too(
         send(store, "c", claim=claim, elsewhere=True)
     assert record_of(store, "a")["unsent"]
 
-    # Then the second, which nobody would ever send, does not wait for ever.
+    # Then the second task, which would never be sent, does not wait for ever.
     assert record_of(store, "b").get("ended")
     assert redis.ttl(store.keys.record("b")) > 0
 
@@ -330,7 +330,7 @@ def test_a_redis_that_takes_no_writes_has_neither_record_nor_message(
 
 
 def test_nobody_ever_sees_a_record_without_its_message(store: Store, redis: Redis) -> None:
-    # Given somebody who looks all the time, in one step too
+    # Given another client that reads all the time, also in one step
     look = redis.register_script(
         "return {redis.call('LLEN', 'q'), redis.call('ZCARD', KEYS[1]), "
         "#redis.call('KEYS', KEYS[2])}"
@@ -356,14 +356,14 @@ def test_nobody_ever_sees_a_record_without_its_message(store: Store, redis: Redi
 
 
 def test_a_task_whose_message_is_unclear_never_runs(store: Store, worker: Worker) -> None:
-    # Given a message that was sent, whose sender was told that it was not
+    # Given a message that was sent although its sender got an error
     send(store, "a", nonce="call")
     store.tasks.confirm("a", "call", sent=False)
 
     attempt = worker.take()
     assert attempt is not None
     assert attempt.start().outcome.value == "ended"
-    # A confirmation that comes later changes nothing.
+    # A later confirmation changes nothing.
     ended = record_of(store, "a")
     store.tasks.confirm("a", "call", sent=True)
     assert record_of(store, "a") == ended
@@ -388,7 +388,7 @@ def test_a_key_stands_for_its_task_while_that_is_sent_once_more(store: Store, re
     store.tasks.confirm("a", "1", sent=True)
     run = Run("t", "worker", 1, "n", "q")
     store.tasks.record_event("a", Event.START, run=run, most_lost=3)
-    # It is tried again, and its message is on its way for long
+    # It is retried, and its message takes long to be sent
     store.tasks.accept("a", {"task": "t", "retries": 1}, Queue("q"), "2", in_worker=True)
     redis.set(
         "longtask:task:a",

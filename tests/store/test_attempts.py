@@ -1,4 +1,4 @@
-"""What attempts at a task write is stored in their order, and only the present one's."""
+"""Reports and ends of attempts are stored in order, and only those of the current attempt."""
 
 import json
 from collections.abc import Callable
@@ -55,7 +55,7 @@ def test_a_task_is_taken_up_reported_on_and_ended(
     send(store, "a")
     attempt = worker.take()
     assert attempt is not None
-    assert place(store) == 0  # taken is not started
+    assert place(store) == 0  # the message is taken, but the task not started
 
     started = attempt.start()
     assert started[:3] == (Outcome.STORED, 1, 0)
@@ -76,7 +76,7 @@ def test_a_task_is_taken_up_reported_on_and_ended(
     assert record["ended"] == pytest.approx(ended.now, abs=0.001)
     assert "running" not in record
     assert running_by(store, "worker") == set()
-    # Celery's document is stored as it came.
+    # Celery's document is stored unchanged.
     assert redis.get(store.keys.document("a")) == document("a", "SUCCESS", "result").encode()
 
 
@@ -106,7 +106,7 @@ def test_a_start_whose_answer_was_lost_is_said_again_and_counts_once(
 def test_a_second_attempt_of_the_same_worker_is_another_attempt(
     store: Store, redis: Redis, running: Attempt
 ) -> None:
-    # Given a message that comes again to the worker that runs it, in another process
+    # Given a message that is redelivered to another process of the worker that runs its task
     redis.lpush("q", message("a", "again"))
     second = Worker(store, "worker").run()
 
@@ -139,7 +139,7 @@ def test_what_an_older_attempt_writes_is_refused(
 def test_an_attempt_at_an_earlier_task_of_the_same_id_writes_nothing(
     store: Store, redis: Redis, running: Attempt, write: Callable[[Attempt], object]
 ) -> None:
-    # Given a task that was cancelled and runs on, and whose id, "order-4711", is used once more
+    # Given a cancelled task that runs on, and whose id, "order-4711", is used again
     cancel(store, "a")
     send(store, "a")
     before = record_of(store, "a")
@@ -172,7 +172,7 @@ def test_an_attempt_that_was_cut_off_and_not_replaced_yet_goes_on(
     assert running.report(5).outcome is Outcome.STORED
     assert running.end().outcome is Outcome.STORED
 
-    # Then the message, which is there once more, starts nothing.
+    # Then the message, which was handed back, starts nothing.
     assert place(store) is None
     again = other.take()
     assert again is not None
@@ -228,7 +228,7 @@ def test_a_task_whose_worker_is_lost_waits_before_all_others(
     send(store, "b")
     lose_worker(store, "worker")
 
-    # Until it is taken up again its record says that its worker, which is gone, runs it.
+    # Until it is started again, its record says that the lost worker runs it.
     assert record_of(store, "a")["running"] == 1
     assert record_of(store, "a")["progress"] == progress(3)
     assert list(store.tasks.ahead([("q", "a"), ("q", "b")])) == [0, 1]
@@ -256,7 +256,7 @@ def test_a_task_that_loses_too_many_workers_is_not_started_again(store: Store) -
     record = record_of(store, "a")
     assert "running" not in record
     assert place(store) is None
-    # The same answer whoever takes its message next; and it can be ended.
+    # Every further start gets the same answer, and the task can be ended.
     assert attempt.start().outcome is Outcome.EXHAUSTED
     end = store.tasks.record_event("a", Event.END, document("a", "FAILURE"))
     assert end.outcome is Outcome.STORED
@@ -337,7 +337,7 @@ def test_a_task_that_was_sent_again_before_its_worker_was_gone_waits_where_that_
     else:
         lose_worker(store, "worker")
 
-    # Then it waits for its time, and not before all others as well.
+    # Then it waits for its eta, and not also at the front of the queue.
     assert place(store) is None
     assert store.client.zscore(store.keys.scheduled, "a") == pytest.approx(due, abs=0.01)
     record = record_of(store, "a")
@@ -366,12 +366,12 @@ def test_a_running_task_that_is_cancelled_says_that_it_runs_until_it_has_ended(
     assert record_of(store, "a")["running"] == 1
     cancelled = redis.get(store.keys.document("a"))
 
-    # The next report tells the attempt, and changes nothing.
+    # The next report is answered with the cancellation, and changes nothing.
     assert running.report(9).outcome is Outcome.CANCELLED
     record = record_of(store, "a")
     assert (record["running"], record["progress"]) == (1, progress(3))
 
-    # Its end takes back that it runs, and nothing else.
+    # Its end removes `running` from the record, and changes nothing else.
     ttl = redis.ttl(store.keys.record("a"))
     assert running.end("too late").outcome is Outcome.CANCELLED
     del record["running"]
@@ -384,7 +384,7 @@ def test_a_running_task_that_is_cancelled_says_that_it_runs_until_it_has_ended(
 def test_a_cancelled_task_whose_worker_is_lost_does_not_run_on(
     store: Store, worker: Worker, running: Attempt
 ) -> None:
-    # Given one whose message was acknowledged at once, so that it is not delivered again
+    # Given a task whose message was acknowledged at once, so that it is not redelivered
     worker.acknowledge(running)
     cancel(store, "a")
 
@@ -440,7 +440,7 @@ def test_a_running_task_whose_record_is_lost_goes_on_and_ends(
 ) -> None:
     damage(redis, store.keys.record("a"), how)
 
-    # Its next report puts back what the attempt knows of itself.
+    # Its next report restores what the attempt knows of itself.
     assert running.report(5).outcome is Outcome.STORED
     record = record_of(store, "a")
     started = running.run.started
@@ -486,7 +486,7 @@ def test_a_task_whose_record_is_lost_while_it_waits_is_started_and_waits_no_more
     attempt = worker.run()
 
     assert record_of(store, "a")["running"] == 1
-    # Or the next ones would be told that it is ahead of them for as long as it runs.
+    # Otherwise the next tasks would count it as ahead of them for as long as it runs.
     assert place(store) is None
     assert attempt.end().outcome is Outcome.STORED
 
@@ -501,7 +501,7 @@ def test_two_attempts_of_one_number_are_not_both_the_present_one(
     assert second.run.attempt == running.run.attempt == 1
     second.report(1)
 
-    # Then what the first one still writes does not count.
+    # Then the first attempt's reports and end are refused.
     assert running.report(9).outcome is Outcome.SUPERSEDED
     assert running.end().outcome is Outcome.SUPERSEDED
     assert record_of(store, "a")["worker"] == "other"

@@ -58,7 +58,7 @@ def test_a_purged_queue_has_lost_all_that_waited_in_it(
 
     assert store.messages.missing() == (True, ["a", "b", "scheduled"])
 
-    # Then they are ended, each one time, and what runs goes on.
+    # Then each is ended once, and the running task goes on.
     for task in ("a", "b", "scheduled"):
         assert lose(store, task).outcome is Outcome.STORED
     assert store.messages.missing() == (False, [])
@@ -84,7 +84,7 @@ def test_a_redis_that_lost_everything_misses_nothing(
 
     assert store.messages.missing() == (False, [])
 
-    # What runs is known again by its next report, and runs without a message.
+    # The running task's next report restores its record, and it runs without a message.
     attempt.report()
     worker.beat()
     assert store.messages.missing()[1] == []
@@ -99,7 +99,7 @@ def test_a_running_task_without_a_message_is_lost_with_its_worker(
     attempt = worker.run()
     redis.delete(store.keys.held("worker"))
 
-    # While it runs it goes on, and is noted once: nothing is looked through at the next audit.
+    # The task goes on and is noted once, so that the next audit searches no messages.
     assert store.messages.missing() == (True, [])
     assert store.messages.missing() == (False, [])
     assert attempt.report().outcome is Outcome.STORED
@@ -119,7 +119,7 @@ def test_a_running_task_without_a_message_is_noted_once_however_often_it_reports
     redis.delete(store.keys.held("worker"))
     assert store.messages.missing() == (True, [])
 
-    # Then not every audit while it reports has to look at every message.
+    # Then its reports do not make each audit search all messages.
     for _ in range(3):
         attempt.report()
         assert store.messages.missing() == (False, [])
@@ -151,7 +151,7 @@ def test_what_a_worker_holds_and_has_not_started_is_not_missing_where_others_are
 def test_a_scheduled_task_whose_message_came_back_from_a_dead_worker_is_not_missing(
     store: Store, redis: Redis, worker: Worker
 ) -> None:
-    # Given a worker that holds a message until it is due, as Celery's do, while the queue is empty
+    # Given a worker that, like Celery's, holds a message until its task is due, and an empty queue
     send(store, "scheduled", {"eta": store.clock.now() + 3600})
     worker.take()
     assert store.messages.missing() == (False, [])
@@ -220,7 +220,7 @@ def test_messages_that_are_none_of_ours_are_passed_over(store: Store, redis: Red
     redis.hset(store.keys.held("worker"), "tag", "no JSON")
     redis.hset(store.keys.queues, "strange", "no JSON")
 
-    # As long as there are as many of them as are missing, nothing is seen; so is what is taken out later.
+    # Messages of others count like those of tasks: as long as they are enough, no task is found missing.
     assert store.messages.missing()[1] == ["b", "c"]
 
 
@@ -244,7 +244,7 @@ def test_another_broker_with_too_few_messages_is_believed_after_some_looks(store
 
     assert store.messages.missing(ready=3, sure=True) == (False, [])
     assert store.messages.missing(ready=1) == (True, [])
-    # What has waited longest is missing, and no more than that.
+    # Only the tasks that have waited longest are missing.
     assert store.messages.missing(ready=1, sure=True) == (True, ["a", "b"])
 
 
@@ -263,7 +263,7 @@ def test_what_a_worker_has_received_from_another_broker_is_not_missing(
 def test_what_was_received_and_cancelled_does_not_hide_what_is_missing(
     store: Store, worker: Worker
 ) -> None:
-    # Given a task that is cancelled in a worker's hands, which sees that when it is to start
+    # Given a task that is cancelled after a worker has received it; the worker notices when it starts the task
     for task in ("a", "b"):
         send(store, task, nonce=task, elsewhere=True)
         store.tasks.confirm(task, task, sent=True)
@@ -272,7 +272,7 @@ def test_what_was_received_and_cancelled_does_not_hide_what_is_missing(
     attempt = Worker(store, "worker").attempt("a")
     assert attempt.start().outcome is Outcome.CANCELLED
 
-    # Then it stands for no message any more.
+    # Then the task no longer counts as a message.
     assert store.messages.missing(ready=0, sure=True) == (True, ["b"])
 
 
@@ -300,7 +300,7 @@ def test_a_retry_that_another_broker_has_is_not_missing_however_long_it_waits(
     store.tasks.confirm("a", "retry", sent=True)
     attempt.rest()
 
-    # Then it waits for its time
+    # Then it waits for its eta
     assert redis.zscore(store.keys.sending, "a") is None
     assert redis.zscore(store.keys.scheduled, "a") is not None
     assert store.messages.missing(ready=0, sure=True) == (False, [])
@@ -310,7 +310,7 @@ def test_a_retry_that_another_broker_has_is_not_missing_however_long_it_waits(
 
 
 def calls(redis: Redis, what: Any) -> dict[str, int]:
-    """How often each command was called meanwhile, inside of scripts too."""
+    """How often each command was called in the meantime, including calls in scripts."""
     redis.config_resetstat()
     what()
     stats: Any = redis.info("commandstats")
@@ -327,7 +327,7 @@ def test_the_audit_of_5000_tasks_costs_what_that_of_10_does(
 ) -> None:
     send_all(store, *(f"task {number}" for number in range(10)))
     worker.run()
-    store.messages.missing()  # the script is loaded
+    store.messages.missing()  # loads the script
     few = calls(redis, store.messages.missing)
 
     # Most of them without a round trip each
@@ -340,7 +340,7 @@ def test_the_audit_of_5000_tasks_costs_what_that_of_10_does(
 
     assert many == few
     assert sum(many.values()) < 20
-    # Nothing whose cost for Redis grows with the length of what it reads.
+    # No command whose cost grows with the length of what it reads.
     assert not {"lrange", "hvals", "smembers"} & set(many)
 
 

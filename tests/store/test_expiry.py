@@ -1,4 +1,4 @@
-"""What is open never expires. The time to live of all that is kept of a task begins when it ends."""
+"""Open tasks never expire. The time to live of everything that is kept of a task begins when it ends."""
 
 from collections.abc import Callable
 
@@ -21,7 +21,7 @@ from tests.store.actors import (
 
 
 def kept_of(store: Store, task_id: str) -> list[str]:
-    """The keys that hold something of a task with an idempotency key."""
+    """The keys that belong to a task with an idempotency key."""
     return [
         store.keys.record(task_id),
         store.keys.document(task_id),
@@ -132,7 +132,7 @@ def test_with_no_time_to_live_an_ended_task_is_kept_for_ever(
 def test_after_everything_has_ended_no_key_is_left_without_a_bound(
     store: Store, redis: Redis
 ) -> None:
-    # Given tasks in every way of living, and browsers that have started them
+    # Given tasks in every open state, and browsers that have started them
     worker, other = Worker(store, "worker"), Worker(store, "other", lapse=60)
     for task in ("runs", "retries", "loses its worker", "waits", "is cancelled", "is lost"):
         send(store, task, claim=claim_of(task))
@@ -153,7 +153,7 @@ def test_after_everything_has_ended_no_key_is_left_without_a_bound(
     store.workers.look()
     lose_worker(store, "worker")
 
-    # When all of it has ended
+    # When all tasks have ended
     cancel(store, "is cancelled")
     lose(store, "is lost")
     while attempt := other.take():
@@ -191,7 +191,7 @@ def test_two_stores_behind_different_prefixes_share_nothing(store: Store, redis:
     send(store, "a", claim=claim_of("key"))
     before = {key: redis.dump(key) for key in redis.scan_iter("*")}
 
-    # The lists of messages are Kombu's, which has prefixes of its own.
+    # The lists of messages are Kombu's, which uses prefixes of its own.
     assert theirs.tasks.accept(
         "a", {"task": "work"}, Queue("q", ["theirs-q"]), "call", message="{}", claim=claim_of("key")
     ).is_sent

@@ -1,4 +1,4 @@
-"""Tasks in any order of events, on a real Redis, against a small model of what docs/explanation/life.md says."""
+"""Runs events in any order on a real Redis, and compares the tasks with a small model of docs/explanation/life.md."""
 
 import json
 from collections import Counter
@@ -41,28 +41,28 @@ REFUSED_FOR_GOOD = (Outcome.ENDED, Outcome.CANCELLED, Outcome.SUPERSEDED)
 
 
 def without_run(record: dict[str, Any]) -> dict[str, Any]:
-    """All that may not change of a task that has ended. A cancelled one may run on for a while."""
+    """The fields that must not change once a task has ended. A cancelled task may run on for a while."""
     return {name: value for name, value in record.items() if name not in ("running", "resent")}
 
 
 class Task:
-    """What the record of a task has to say."""
+    """What the record of a task must say."""
 
     def __init__(self, claim: str | None, earlier: list[Attempt]) -> None:
         self.claim = claim
-        #: Attempts at tasks that had its id before it.
+        #: Attempts at earlier tasks with the same id.
         self.earlier = earlier
         self.is_known = True  # false once its record was deleted
         self.was_lost = False  # whether that has ever happened
-        self.ended: dict[str, Any] | None = None  # its record when it had just ended
+        self.ended: dict[str, Any] | None = None  # its record right after its end
         self.is_cancelled = False
         self.attempts = 0
         self.lost = 0
         self.progress: str | None = None
-        self.running: Attempt | None = None  # the present attempt
+        self.running: Attempt | None = None  # the current attempt
         self.is_sent_again = False  # by that attempt, which still runs
         self.waits = False
-        #: Whether its worker's set of running tasks names it: not any more once that worker was taken for lost.
+        #: Whether its worker's set of running tasks names it. It does until the worker is taken for lost.
         self.is_listed = False
 
     @property
@@ -79,7 +79,7 @@ class Task:
         return Outcome.CANCELLED if self.is_cancelled else Outcome.ENDED
 
     def takes(self, attempt: Attempt) -> bool:
-        """Whether the attempt's word counts: it is the present one, or comes first after the record was lost."""
+        """Whether the attempt may write: it is the current one, or writes first after the record was lost."""
         assert attempt.run.attempt is not None
         is_later = attempt.run.attempt > self.attempts and attempt not in self.earlier
         is_later = is_later or not self.is_known
@@ -107,7 +107,7 @@ class Life(RuleBasedStateMachine):
     def worker(self, name: str) -> Worker:
         return Worker(self.store, name, lapse=60)
 
-    # -- whoever sends ---------------------------------------------------------------------------
+    # -- sending ---------------------------------------------------------------------------------
 
     @rule(
         task_id=st.sampled_from(TASKS),
@@ -121,7 +121,7 @@ class Life(RuleBasedStateMachine):
     ) -> None:
         task = self.tasks.get(task_id)
         if task and task.is_open:
-            return  # two messages of one task are what whoever chose its id has asked for
+            return  # a caller who reuses the id of an open task gets two messages of it
         self.calls += 1
         nonce = f"call {self.calls}"
         expected = Accepted.ACCEPTED
@@ -200,7 +200,7 @@ class Life(RuleBasedStateMachine):
                 task.lost += 1
             task.stop()
             if not task.is_known:
-                task.earlier = []  # that is forgotten with the record
+                task.earlier = []  # they are forgotten with the record
             task.is_known, task.waits = True, False
             if task.lost >= MOST_LOST:
                 expected = Outcome.EXHAUSTED
@@ -255,7 +255,7 @@ class Life(RuleBasedStateMachine):
         attempt = data.draw(st.sampled_from(self.started))
         task = self.tasks[attempt.task_id]
         if task.is_open and not (task.is_known and task.is_run_by(attempt)):
-            return  # an older one would send a message of its own: see docs/explanation/life.md
+            return  # an older attempt would send a message of its own: see docs/explanation/life.md
         due = {"eta": self.store.clock.now() + 3600} if is_later else {}
         acceptance = attempt.send_again(due)
         if not task.is_open:
@@ -290,10 +290,10 @@ class Life(RuleBasedStateMachine):
         attempt = data.draw(st.sampled_from(self.started))
         self.started.remove(attempt)
         self.end(attempt)
-        if is_acknowledged:  # or else its worker was cut off before it could
+        if is_acknowledged:  # else its worker was cut off before
             self.acknowledge(attempt)
 
-    # -- everybody else --------------------------------------------------------------------------
+    # -- other events ----------------------------------------------------------------------------
 
     @precondition(lambda self: self.tasks)
     @rule(data=st.data())
@@ -301,7 +301,7 @@ class Life(RuleBasedStateMachine):
         task_id = data.draw(st.sampled_from(sorted(self.tasks)))
         task = self.tasks[task_id]
         if not task.is_known:
-            return  # it is told that there is no such task
+            return  # the client gets a 404
         expected = Outcome.STORED if task.is_open else task.refusal()
         assert cancel(self.store, task_id).outcome is expected
         if task.is_open:
@@ -310,12 +310,12 @@ class Life(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(WORKERS))
     def a_worker_is_silent(self, name: str) -> None:
-        """Dead, or cut off: its attempts may still write."""
+        """The worker is dead or cut off. Its attempts may still write."""
         silence(self.store, name)
 
     @rule(name=st.sampled_from(WORKERS))
     def a_worker_has_a_heartbeat(self, name: str) -> None:
-        # However slow this machine is, the last one was a moment ago: there was no outage.
+        # Make the last heartbeat recent, however slow this machine is, so that it looks like no outage.
         self.store.client.set(self.store.keys.heartbeat, self.store.clock.now())
         for lost in self.worker(name).beat():
             self.note_forgotten(lost)
@@ -323,7 +323,7 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.started)
     @rule(data=st.data())
     def a_busy_worker_is_lost_and_another_takes_over(self, data: st.DataObject) -> None:
-        """It was cut off, perhaps: what it runs goes on and writes."""
+        """The lost worker may only be cut off: its attempts go on and write."""
         lost = data.draw(st.sampled_from(sorted({a.run.worker for a in self.started})))
         (other, *_) = (name for name in WORKERS if name != lost)
         self.a_worker_has_a_heartbeat(other)
@@ -357,7 +357,7 @@ class Life(RuleBasedStateMachine):
         is_whole=st.booleans(),
     )
     def messages_are_lost(self, data: st.DataObject, where: str, is_whole: bool) -> None:
-        """A queue is purged, or one message of it or of a worker's is gone."""
+        """A queue is purged, or a queue or a worker loses one message."""
         client, keys = self.store.client, self.store.keys
         key = where if where in LISTS else keys.held(where)
         if is_whole:
@@ -393,8 +393,8 @@ class Life(RuleBasedStateMachine):
 
         too_few, found = self.store.messages.missing()
 
-        # None that has a message is found. All that have none are, unless as many messages are there of tasks that
-        # have ended: those are taken out first.
+        # The audit finds no task that has a message. It finds all tasks that have none, unless there are as many
+        # messages of ended tasks, which workers take first.
         assert set(found) == (open_missing if too_few else set())
         if not too_few:
             spare = [i for _, i in messages if not self.needs_message(i)]
@@ -417,7 +417,7 @@ class Life(RuleBasedStateMachine):
         return Outcome.STORED if task.takes(attempt) else Outcome.SUPERSEDED
 
     def take_over(self, task: Task, attempt: Attempt) -> None:
-        """An attempt's word counts whose record was lost."""
+        """Let an attempt write, perhaps after its record was lost."""
         assert attempt.run.attempt is not None
         if not task.is_known:
             task.lost, task.progress, task.earlier = 0, None, []
@@ -426,7 +426,7 @@ class Life(RuleBasedStateMachine):
         task.is_known, task.attempts = True, attempt.run.attempt
 
     def ends_run(self, task: Task, attempt: Attempt) -> bool:
-        """Whether this is the attempt that a cancelled task's record says is still running."""
+        """Whether the record of a cancelled task names this attempt as still running."""
         return bool(task.running is attempt and task.attempts == attempt.run.attempt)
 
     def end(self, attempt: Attempt) -> None:
@@ -476,11 +476,11 @@ class Life(RuleBasedStateMachine):
         return task.is_open and bool(task.waits or task.running or not task.is_known)
 
     def spare_copies(self, messages: list[tuple[str, str]]) -> int:
-        """Messages beyond the one that each task needs: a retry's beside that of the attempt which sent it."""
+        """The number of messages beyond one for each task, such as those of retries whose sender still runs."""
         return sum(count - 1 for count in Counter(i for _, i in messages).values())
 
     def messages(self) -> list[tuple[str, str]]:
-        """All messages, by their tags and tasks, in the queue and in the hands of workers."""
+        """The tags and tasks of all messages that are in the queue or held by workers."""
         return sorted(self._messages())
 
     def _messages(self) -> Iterator[tuple[str, str]]:
@@ -501,12 +501,12 @@ class Life(RuleBasedStateMachine):
             assert bool(record) is task.is_known
             if not task.is_known:
                 continue
-            # A task that has ended does not change any more.
+            # An ended task does not change any more.
             if task.ended is not None:
                 assert without_run(record) == task.ended
             else:
                 assert "ended" not in record
-                # Progress is the present attempt's, never an older one's.
+                # Progress is that of the current attempt, never of an older one.
                 assert record.get("progress") == task.progress
                 assert record.get("lost", 0) == task.lost
                 assert bool(record.get("resent")) is task.is_sent_again
@@ -548,16 +548,16 @@ class Life(RuleBasedStateMachine):
             assert len(places) == int(task.waits)
             listed = {name for name in WORKERS if task_id in lists[name]}
             if task.is_known:
-                its = {task.running.run.worker} if task.running and task.is_listed else set()
-                # Nobody knows who ran a task when its record was lost: that worker's set may name it for a while.
-                assert its <= listed if task.was_lost else its == listed
-            # Every open task waits or runs; what does neither could never end.
+                expected = {task.running.run.worker} if task.running and task.is_listed else set()
+                # If its record was lost while a worker ran it, that worker's set may name it for a while.
+                assert expected <= listed if task.was_lost else expected == listed
+            # Every open task waits or runs. Otherwise it could never end.
             assert not (task.is_open and task.is_known) or task.waits or task.running
 
     # -- the end ---------------------------------------------------------------------------------
 
     def teardown(self) -> None:
-        """When every worker has done what is left to do, each task has ended and nothing is left."""
+        """Check that each task ends and nothing is left when the workers have done all remaining work."""
         for attempt in self.started:
             self.end(attempt)
             self.acknowledge(attempt)
@@ -572,14 +572,14 @@ class Life(RuleBasedStateMachine):
             self.a_worker_is_stopped(name)
 
         for task_id, task in self.tasks.items():
-            # One whose record and message are both gone is unknown to everybody.
+            # A task whose record and message are both gone is unknown.
             assert not task.is_open or not task.is_known, task_id
         left = bounded_without_time(self.store.client, self.store)
         claims = {self.store.keys.claim(key) for key in CLAIMS}
         documents = {
             self.store.keys.document(i) for i, task in self.tasks.items() if not task.is_known
         }
-        # Their claims and documents go with a record that somebody has deleted.
+        # Claims and documents remain where the record was deleted.
         assert left <= claims | documents
 
     def _drain(self, attempt: Attempt) -> None:

@@ -16,7 +16,7 @@ def test_the_document_has_the_tables_that_the_code_draws(redis: Redis) -> None:
 def test_every_table_has_every_state() -> None:
     text = life.DOCUMENT.read_text()
     assert text.count(life.BEGIN) == text.count(life.END) == 1
-    # A column for each thing that can happen to a task, and a line for each state in each table.
+    # A column for each event, and a line for each state in each table.
     for events in (life.SENDERS, life.ATTEMPTS, life.OTHERS):
         assert f"| state | {' | '.join(events)} |" in text
     assert all(text.count(f"\n| **{state}** |") == 4 for state in life.STATES)

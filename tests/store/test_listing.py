@@ -1,4 +1,4 @@
-"""What an operator sees of all of it: the open tasks, the workers, and what Redis says of itself."""
+"""What an operator sees: the open tasks, the workers, and what Redis reports about itself."""
 
 import pytest
 from redis import Redis

@@ -18,7 +18,7 @@ def other(store: Store) -> Worker:
 
 
 def waiting_messages(redis: Redis, name: str = "q") -> list[dict[str, Any]]:
-    """Those in a list, the next one to be taken first."""
+    """The messages in a list, in the order in which they are taken."""
     texts: Any = redis.lrange(name, 0, -1)
     return [json.loads(text) for text in reversed(texts)]
 
@@ -236,7 +236,7 @@ def test_a_living_worker_keeps_its_messages(store: Store, worker: Worker, other:
 def test_after_an_outage_nobody_is_taken_for_lost_for_a_while(
     store: Store, redis: Redis, worker: Worker, other: Worker
 ) -> None:
-    # Given an hour in which no heartbeat came, from either
+    # Given an hour without a heartbeat from either worker
     for some in (worker, other):
         some.beat()
     for name in ("worker", "other"):
@@ -305,11 +305,11 @@ def test_one_worker_at_a_time_looks_for_lost_messages(
     assert not is_auditor(other)
     assert is_auditor(worker)
 
-    redis.delete(store.keys.auditor)  # as it goes by itself 5 seconds after that worker's death
+    redis.delete(store.keys.auditor)  # as the key expires 5 seconds after that worker's death
     assert is_auditor(other)
     assert 0 < redis.ttl(store.keys.auditor) <= 5
 
-    redis.set(store.keys.auditor, "a stranger")  # which would never go
+    redis.set(store.keys.auditor, "a stranger")  # a key that would never expire
     assert is_auditor(other)
     assert 0 < redis.ttl(store.keys.auditor) <= 5
 

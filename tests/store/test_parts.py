@@ -1,4 +1,4 @@
-"""The store's parts that need no task: shared reads, the connections of a web process, the clock."""
+"""The parts of the store that need no task: batched reads, a web process's connection pool, the clock."""
 
 import os
 import threading
@@ -24,11 +24,11 @@ from tests.store.actors import record_of, send
 
 
 class Interrupted(BaseException):
-    """What ends one request and no other, as gevent.Timeout does: it is no Exception."""
+    """Ends one request and no other. Like gevent.Timeout, it is not an Exception."""
 
 
 class Reader:
-    """A read that waits until it is let go. `fail` are what the reads to come raise."""
+    """A read that waits until it may go. `fail` lists the errors that the next reads raise."""
 
     def __init__(self) -> None:
         self.reads: list[list[int]] = []
@@ -44,7 +44,7 @@ class Reader:
 
 
 class Asking(threading.Thread):
-    """Somebody who asks for some items, and what came of it."""
+    """A caller that reads some items, and the outcome."""
 
     def __init__(self, batched: BatchedReads[int], *items: int) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Asking(threading.Thread):
     def run(self) -> None:
         try:
             self.outcome = list(self._ask())
-        except BaseException as error:  # it is what the test is about
+        except BaseException as error:  # the outcome that the test checks
             self.outcome = error
 
 
@@ -70,12 +70,12 @@ def batched(reader: Reader) -> BatchedReads[int]:
 
 
 def ask_during_a_read(batched: BatchedReads[int], reader: Reader, *numbers: int) -> list[Asking]:
-    """The first alone, which is under way, and then the others, who come while it is."""
+    """Start the first read alone, and the other ones while it is under way."""
     asking = [Asking(batched, 1)]
     wait_until(lambda: reader.reads)
     for number in numbers:
         asking.append(Asking(batched, number, -number))
-    # They have all asked: their batch is the one that is open.
+    # All have asked when the open batch has all their items.
     wait_until(lambda: len(batched._open.items if batched._open else ()) == 2 * len(numbers))
     return asking
 
@@ -95,7 +95,7 @@ def test_who_asks_during_a_read_shares_the_next_one(
 def test_an_interrupted_reader_is_alone_with_its_exception(
     batched: BatchedReads[int], reader: Reader
 ) -> None:
-    # Given three who share a read; the one who reads for them is interrupted
+    # Given three callers that share a read; the one that reads for them is interrupted
     asking = ask_during_a_read(batched, reader, 2, 3, 4)
     first, *sharing = asking
     interrupted = Interrupted()
@@ -104,7 +104,7 @@ def test_an_interrupted_reader_is_alone_with_its_exception(
     for one in asking:
         one.join()
 
-    # Then that one's request has ended by it, and the others were read for.
+    # Then only that caller gets the exception, and the others get their values.
     assert first.outcome is interrupted
     assert [one.outcome for one in sharing].count(interrupted) == 1
     others = [one.outcome for one in sharing if one.outcome is not interrupted]
@@ -125,7 +125,7 @@ def test_a_value_error_of_one_reader_is_raised_in_its_call_only(
 
 
 def test_an_outage_is_everybodys(batched: BatchedReads[int], reader: Reader) -> None:
-    # Given a Redis that says nothing until the wait for it is over
+    # Given a Redis that does not answer until a time limit is over
     asking = ask_during_a_read(batched, reader, 2, 3, 4)
     error = RedisConnectionError("away")
     reader.fail = [error]
@@ -133,7 +133,7 @@ def test_an_outage_is_everybodys(batched: BatchedReads[int], reader: Reader) -> 
     for one in asking:
         one.join()
 
-    # Then those who had come meanwhile are told so, and do not wait for as long again.
+    # Then the callers that asked meanwhile get the error at once, and do not wait as long again.
     assert {type(one.outcome) for one in asking} == {RedisConnectionError}
     assert len(reader.reads) == 1
     assert batched.read([5]) == [50]
@@ -225,7 +225,7 @@ class Times:
 def times(monkeypatch: pytest.MonkeyPatch) -> Times:
     times = Times()
     monkeypatch.setattr("flask_longtask.store.clock.time.monotonic", lambda: times.host)
-    # No other clock has a say: an hour's difference is none.
+    # The host's own time must make no difference.
     monkeypatch.setattr(time, "time", lambda: 0.0)
     return times
 
@@ -277,7 +277,7 @@ def test_a_time_that_is_not_known_and_cannot_be_asked_for_is_an_error(times: Tim
     with pytest.raises(RedisConnectionError):
         clock.now()
 
-    # One that was told a moment ago is good.
+    # A time that Redis has just returned can be used.
     clock.set(times.redis)
     assert clock.now() == pytest.approx(times.redis)
 

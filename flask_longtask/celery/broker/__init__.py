@@ -1,1 +1,1 @@
-"""Kombu and the brokers: how messages are pushed, taken and counted. Tasks are no subject here."""
+"""Kombu and the brokers: how messages are pushed, taken and counted. Tasks are handled elsewhere."""

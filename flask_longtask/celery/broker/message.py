@@ -1,7 +1,7 @@
-"""Messages as they come out of Redis, those that Kombu cannot read among them. What becomes of these is for the worker.
+"""Reads messages from Redis, including those that Kombu cannot read. The worker decides what to do with these.
 
-Whoever can write to a queue can write anything. Kombu raises for what it has not written itself, in the middle of the
-worker's event loop, which ends the worker or stops it from taking any other message.
+Anyone who can write to a queue can write anything. For a message that Kombu has not written, it raises an error in the
+middle of the worker's event loop, which ends the worker or stops it from taking any other message.
 """
 
 import sys
@@ -15,15 +15,15 @@ from flask_longtask.store.messages import Taken
 
 
 class Unusable(Exception):
-    """What was taken from a queue is no message that Celery writes. The text goes on after "cannot be used: "."""
+    """A message from a queue is not one that Celery writes. Its text completes "Its message cannot be used: "."""
 
 
 class Copy(Unusable):
-    """It is a copy of a message that this worker holds already."""
+    """A message is a copy of one that this worker already holds."""
 
 
 def read(taken: Taken) -> dict[str, Any]:
-    """The message as Kombu hands it on. One that cannot be read has an `error` instead of a body."""
+    """Return the message in Kombu's form. One that cannot be read has an `error` instead of a body."""
     payload: Any = None
     error: Exception
     try:
@@ -31,8 +31,8 @@ def read(taken: Taken) -> dict[str, Any]:
         if not taken.tag or payload["properties"]["delivery_tag"] == taken.tag:
             return dict(payload)
         error = Copy("it is a copy") if taken.is_copy else Unusable("it has no delivery tag")
-    except Exception as reason:  # decoders of Kombu's own types raise what they like
-        error = Unusable(f"it is not what Kombu writes, {reason!r}")
+    except Exception as reason:  # Kombu's decoders raise errors of any type
+        error = Unusable(f"it was not written by Kombu, {reason!r}")
     return {
         "properties": {"delivery_tag": taken.tag},
         "headers": _part(payload, "headers"),
@@ -41,7 +41,7 @@ def read(taken: Taken) -> dict[str, Any]:
 
 
 class Message(virtual.Message):
-    """A message as Kombu has it. One that cannot be read is one, too: its consumer finds the reason in `errors`."""
+    """Kombu's message. If it cannot be read, it keeps the reason in `errors`, for its consumer."""
 
     def __init__(self, payload: Any, channel: Any = None, **options: Any) -> None:
         try:
@@ -50,8 +50,8 @@ class Message(virtual.Message):
             super().__init__(payload, channel=channel, **options)  # type: ignore[no-untyped-call]
             for name in ("headers", "properties", "delivery_info"):
                 if not isinstance(getattr(self, name), dict):
-                    raise Unusable(f"its {name} is no object")
-        except Exception:  # a missing field, a body in no known encoding, …
+                    raise Unusable(f"its {name} field is not an object")
+        except Exception:  # a missing field, a body in an unknown encoding, …
             error = sys.exc_info()
             tag = _part(payload, "properties").get("delivery_tag")
             PlainMessage.__init__(  # type: ignore[no-untyped-call]

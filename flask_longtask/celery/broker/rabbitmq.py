@@ -1,7 +1,7 @@
-"""Kombu's RabbitMQ transport with a time limit for answers, for web servers: a person waits there.
+"""Kombu's RabbitMQ transport with a time limit for answers, for web servers, where a user is waiting.
 
-py-amqp has a `read_timeout`, but as an option of the socket that gevent does not know, so that a server which
-takes connections and says nothing would hold every request for ever.
+py-amqp's `read_timeout` is a socket option that gevent ignores: a server that accepts connections and never answers
+would hold up every request for ever.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from flask_longtask.celery.broker.short_waits import ShortWaits
 
 
 class Connection(pyamqp.Connection):
-    """`patience` is how many seconds any answer is waited for; without it a connection waits for ever."""
+    """A connection that waits at most `patience` seconds for an answer; without it, for ever."""
 
     def __init__(self, *args: Any, patience: float | None = None, **options: Any) -> None:
         super().__init__(*args, **options)

@@ -1,7 +1,7 @@
-"""A transport whose waits are short, for a worker without an event loop (gevent, eventlet).
+"""Short waits for a transport, for a worker without an event loop (gevent, eventlet).
 
-Such a worker waits for messages for two seconds at a time. In that time it would not see that it is to be stopped, and,
-if it had held as many messages as it may, that it may take one again.
+Such a worker waits for messages for two seconds at a time. Meanwhile it would not notice that it must stop or, after
+it has held as many messages as it may, that it may take another one.
 """
 
 import time
@@ -9,7 +9,7 @@ from typing import Any
 
 from flask_longtask.celery.attempt import is_stopping
 
-#: Seconds between two looks.
+#: Seconds between two checks.
 LOOK_INTERVAL = 0.1
 
 

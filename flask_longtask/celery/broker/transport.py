@@ -1,13 +1,13 @@
-"""Kombu's Redis transport with leases: how messages are pushed, taken and held. Dead workers are not noticed here.
+"""Kombu's Redis transport with leases: how messages are pushed, taken and held. Dead workers are detected elsewhere.
 
-Kombu hands a message out again when its worker has held it for `visibility_timeout`: an hour by default, in which the
-tasks of a dead worker stand still, while any shorter time makes every longer task run twice. Here a message belongs
-to the worker that has taken it for as long as that worker lives (see store/messages.py). Other brokers notice by
-themselves that a worker is gone, and need none of this.
+Kombu redelivers a message once its worker has held it for `visibility_timeout`. In the hour that is its default, the
+tasks of a dead worker stand still; with a shorter timeout, every task that takes longer runs twice. Here a message
+belongs to the worker that has taken it for as long as that worker lives (see store/messages.py). Other brokers detect
+dead workers by themselves and need none of this.
 
-Kombu also loses a message that Redis has sent to a worker which dies, freezes or is cut off before it could note
-that it holds it. Here a message is taken and noted in one step (take.lua). As a script cannot wait, a worker whose
-queues are empty waits for a bell beside each queue, which rings for every message.
+Kombu also loses a message if the worker dies, freezes or is cut off after Redis has sent the message and before the
+worker has noted that it holds it. Here one script takes and notes a message (take.lua). Since a script cannot wait, a
+worker whose queues are empty waits for the bell of each queue: a list that gets an element with every message.
 """
 
 import time
@@ -32,12 +32,12 @@ from flask_longtask.celery.sending import NotAccepted, sending
 from flask_longtask.store import Queue, Store
 from flask_longtask.store.messages import Messages, TakeRequest
 
-#: Seconds after which an answer that does not come never will: a link that is cut says nothing, and the kernel
-#: goes on sending for a quarter of an hour. Whole seconds, as kombu has it.
+#: Seconds after which no answer is expected any more. On a link that is cut, the kernel would retransmit for a quarter
+#: of an hour. A whole number, as Kombu needs it.
 SILENCE = 5
 
-#: How a Sentinel is asked where the master is. The next one is asked when this one says nothing, and a person
-#: may be waiting; redis-py would try the same one for a minute.
+#: Connection options for asking a Sentinel for the master. A user may be waiting, so the next Sentinel is asked soon
+#: after one does not answer; redis-py would try the same one for a minute.
 ASK_SENTINEL = {
     "socket_timeout": 0.3,
     "socket_connect_timeout": 0.3,
@@ -45,7 +45,7 @@ ASK_SENTINEL = {
 }
 
 
-#: By the schemes of URLs.
+#: Our transports, by URL scheme.
 _TRANSPORTS = {
     "redis": "flask_longtask.celery.broker.transport:Transport",
     "rediss": "flask_longtask.celery.broker.transport:Transport",
@@ -57,34 +57,34 @@ _TRANSPORTS = {
 
 
 def transport_for(broker_url: str) -> str | None:
-    """Our transport for this broker, as Celery's setting `broker_transport` has it; None where we have none."""
+    """Return our transport for this broker, in the form of Celery's `broker_transport`; None if we have none."""
     return _TRANSPORTS.get(broker_url.partition("://")[0])
 
 
 def options(broker_url: str) -> dict[str, Any]:
-    """Transport options with which a broker that is silent is noticed."""
+    """Return transport options that detect a silent broker."""
     if broker_url.startswith(("redis", "sentinel")):
         return {
             "socket_connect_timeout": 1.0,
             "socket_timeout": SILENCE,
-            # The same for what a worker does not wait for in a call of its own: the next message.
+            # The same for the next message, for which a worker waits in its event loop and not in a call.
             "health_check_interval": SILENCE,
         }
-    # Without a confirmation it is unknown whether RabbitMQ has the message of a start that is answered with 202.
+    # A start is answered with 202 only when RabbitMQ has confirmed that it has the message.
     return {"confirm_publish": True} if broker_url.startswith(("amqp", "pyamqp")) else {}
 
 
 def give_up_on_silence(error: Exception, interval: float) -> None:
-    """Called by kombu before it connects anew to send a message once more.
+    """Raise OperationalError if the broker is silent. Kombu calls this before it reconnects to resend a message.
 
-    That helps where a connection was closed. A broker that says nothing would say nothing once more.
+    Resending helps if the connection was closed, but not if the broker does not answer.
     """
     if isinstance(error, TimeoutError | RedisTimeoutError):
         raise OperationalError(str(error)) from error
 
 
 def publisher_options(broker_url: str) -> dict[str, Any]:
-    """Further options for publishing: an error within a second if the broker does not answer."""
+    """Return further options for publishing, with which a silent broker is an error within a second."""
     if broker_url.startswith(("redis", "sentinel")):
         return {"socket_timeout": 1.0}
     if broker_url.startswith(("amqp", "pyamqp")):
@@ -93,9 +93,9 @@ def publisher_options(broker_url: str) -> dict[str, Any]:
 
 
 class QoS(virtual.QoS):
-    """The messages that a worker holds on one channel. Redis has noted them when they were taken."""
+    """The messages that a worker holds on one channel. Redis notes each when it is taken."""
 
-    #: When only the connection is lost, the tasks that run go on, and their messages stay with them.
+    #: When only the connection is lost, running tasks go on and keep their messages.
     restore_at_shutdown = False
 
     def ack(self, delivery_tag: str) -> None:
@@ -104,14 +104,14 @@ class QoS(virtual.QoS):
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         if requeue:
-            # After all others, as Kombu does it: the worker that rejects it would be given it again at once.
+            # To the end of the queue, as in Kombu. At its front, the same worker would take it again at once.
             self.channel.messages.hand_back(WORKER_ID, [delivery_tag], at_the_end=True)
             super().ack(delivery_tag)  # type: ignore[no-untyped-call]
         else:
             self.ack(delivery_tag)
 
     def keep(self, messages: Collection[Any]) -> None:
-        """Go on holding some messages of a channel whose connection was lost, and hand the others back."""
+        """Go on holding these messages of a channel that has lost its connection, and hand back the others."""
         kept = {message.delivery_tag for message in messages}
         for message in messages:
             message.channel = self.channel  # where it will be acknowledged
@@ -124,20 +124,20 @@ class LeaseChannel:
     QoS = QoS
     Message = Message
 
-    #: What the store puts before its keys.
+    #: The prefix of the store's keys.
     longtask_prefix = ""
-    #: A batch would push messages without recording their tasks and without ringing.
+    #: A batch would push messages without recording their tasks and without ringing the bell.
     supports_batch_publish = False
     #: The queues whose messages are taken without being held.
     _unacknowledged: frozenset[str] = frozenset()
-    #: Whether every queue was found empty, so that the next thing is to wait.
+    #: Whether every queue was found empty, so that the next command waits for a bell.
     _all_empty = False
-    #: When Redis was asked for a message; Kombu checks by it that the connection is alive.
+    #: When Redis was asked for a message. Kombu uses it to check that the connection is alive.
     _brpop_sent_at: Any = None
 
     @cached_property
     def store(self: Any) -> Store:
-        """The part of the store that is kept with the messages."""
+        """The store in the Redis that keeps the messages."""
         return Store(Redis(connection_pool=self.pool), self.longtask_prefix)
 
     @property
@@ -168,7 +168,7 @@ class LeaseChannel:
             [queue not in self._unacknowledged for _, queue in lists],
         )
 
-    # Kombu calls these two around its wait for a socket; its own send BRPOP and read the message.
+    # Kombu calls these two before and after it waits for the socket. Its own send BRPOP and read the message.
 
     def _brpop_start(self: Any, timeout: float | None = None) -> None:
         queues = self._queue_cycle.consume(len(self.active_queues))
@@ -193,7 +193,7 @@ class LeaseChannel:
             self._in_poll = None
             self.maybe_reauth()
         if waited:
-            raise Empty  # what rang is fetched next
+            raise Empty  # the message that rang the bell is taken next
         taken = self.messages.taken(reply)
         if taken is None:
             self._all_empty = True
@@ -202,7 +202,7 @@ class LeaseChannel:
         self.connection._deliver(read(taken), taken.queue)
         return True
 
-    # What a virtual channel of Kombu's is made of.
+    # The methods that Kombu expects of a virtual channel.
 
     def _get(self: Any, queue: str) -> Any:
         taken = self.messages.take(self._request([queue]))
@@ -227,15 +227,15 @@ class LeaseChannel:
 
 
 class Channel(LeaseChannel, redis.Channel):  # type: ignore[misc]
-    """A channel on which a worker holds its messages as long as it lives."""
+    """A channel on which a worker holds its messages for as long as the worker lives."""
 
     from_transport_options: Any = (*redis.Channel.from_transport_options, "longtask_prefix")
 
 
 class SentinelChannel(LeaseChannel, redis.SentinelChannel):  # type: ignore[misc]
-    """The same where the broker is found by Sentinel."""
+    """The same for a broker that is found by Sentinel."""
 
-    # Not by the options of a connection, which a worker tells whoever asks, as JSON.
+    # Not a connection option: a worker reports those as JSON to anyone who asks.
     sentinel_kwargs = ASK_SENTINEL
     from_transport_options: Any = (*redis.SentinelChannel.from_transport_options, "longtask_prefix")
 

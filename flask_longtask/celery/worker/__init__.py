@@ -1,4 +1,4 @@
-"""What a worker does beside running tasks, as steps of Celery's consumer."""
+"""What a worker does besides running tasks, as steps of Celery's consumer."""
 
 from flask_longtask.celery.worker.hand_back import HandBack
 from flask_longtask.celery.worker.heartbeat import Heartbeat

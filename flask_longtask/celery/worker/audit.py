@@ -11,10 +11,11 @@ from flask_longtask.store.messages import SENDING_GRACE
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two looks. Within 10 seconds a lost message has to be told of.
+#: Seconds between two checks. A lost message must be reported within 10 seconds.
 INTERVAL = 2.0
 
-#: Looks in a row at which another broker must have had too few messages. It is counted a moment after the records.
+#: Checks in a row that must find too few messages in another broker, which is not counted at the same moment as the
+#: records.
 SURE_AFTER = 3
 
 
@@ -22,10 +23,10 @@ class Audit:
     def __init__(self, app: Any) -> None:
         self._app = app
         self._next = 0.0
-        self._too_few = 0  # looks in a row
+        self._too_few = 0  # checks in a row
 
     def look(self) -> None:
-        """Look, if it is time to. Raises redis.exceptions.RedisError when Redis does not answer."""
+        """Check, if it is time to. Raises redis.exceptions.RedisError when Redis does not answer."""
         now = time.monotonic()
         if now < self._next:
             return
@@ -33,10 +34,10 @@ class Audit:
         store, ready = self._app.backend.store, None
         if not self._app.broker_is_store:
             try:
-                # A task may be sent to a queue that no setting of this worker names.
+                # A task may have been sent to a queue that this worker's settings do not name.
                 ready = count_waiting(self._app, *{*self._app.amqp.queues, *store.tasks.queues()})
             except OperationalError:
-                # Nothing is known about messages while their broker is away, nor before it has handed them out again.
+                # Messages cannot be counted while their broker is away, nor before it has redelivered them.
                 store.messages.unsettle(SENDING_GRACE)
                 return
         too_few, lost = store.messages.missing(ready, sure=self._too_few >= SURE_AFTER - 1)

@@ -1,7 +1,7 @@
-"""Celery's consumer, which puts aside what it cannot take, and goes on. What can be taken is said in protocol.py.
+"""Celery's consumer, which puts aside a message that it cannot handle, and goes on. protocol.py defines what it can.
 
-Such a message must cost itself and nothing else. Celery's own consumer handles some kinds of it by logging them, which
-leaves their task waiting for ever; the others end the worker, and then the next one that takes them.
+A bad message must do no further harm. Celery's own consumer only logs some kinds of bad messages, which leaves their
+tasks waiting for ever. The other kinds end the worker, and then the next worker that takes the message.
 """
 
 import logging
@@ -29,12 +29,12 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery has no types
     def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Any], None]:
         handle = super().create_task_handler(*args, **options)
         errors = {*self.connection_errors, *self.channel_errors, RedisError, OperationalError}
-        # Kombu's list of them has KeyError in it, which a message may cause.
+        # Kombu's list of errors includes KeyError, which a bad message may cause.
         outage = tuple(errors - {KeyError})
 
         def on_task_received(message: Any) -> None:
             if is_stopping():
-                return  # it goes back to its queue: the pool has ended, perhaps
+                return  # the message goes back to its queue: the pool may have ended
             try:
                 fault = fault_of(message)
                 if fault is None:
@@ -43,7 +43,7 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery has no types
                 error: Exception = Unusable(fault)
             except outage:
                 raise
-            except Exception as reason:  # whatever else is in the message
+            except Exception as reason:  # any other fault of the message
                 error = reason
             self._put_aside(message, error)
 
@@ -53,14 +53,14 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery has no types
         self._put_aside(message, exc)
 
     def on_unknown_message(self, body: Any, message: Any) -> None:
-        self._put_aside(message, Unusable("it is not a task's"))
+        self._put_aside(message, Unusable("it is not a task message"))
 
     def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
-        """As Celery's, but without the task's arguments in the log: there may be a mail address among them."""
+        """Like Celery's, but do not log the task's arguments, which may include a mail address."""
         task_id, name = message.headers.get("id"), message.headers.get("task")
         if not is_name(task_id):
             task_id, name = message.payload["id"], message.payload["task"]
-        logger.error("There is no task %s here: task %s has failed", name, task_id)
+        logger.error("No task named %s is registered: task %s has failed", name, task_id)
         message.reject_log_error(logger, self.connection_errors)
         request = Context(message.headers, id=task_id, task=name)
         self.app.backend.mark_as_failure(task_id, NotRegistered(name), request=request)
@@ -74,9 +74,9 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery has no types
         self._put_aside(message, exc)
 
     def _put_aside(self, message: Any, error: Exception) -> None:
-        """Keep a message where an operator finds it, end its task, and take it out of its queue."""
+        """Keep a message where an operator can find it, fail its task, and remove the message from its queue."""
         if isinstance(error, Copy):
-            logger.warning("A copy of a message that is held already is dropped")
+            logger.warning("Dropping a copy of a message that this worker already holds")
             message.reject_log_error(logger, self.connection_errors)
             return
         reason = str(error) if isinstance(error, Unusable) else f"{type(error).__name__}, {error}"
@@ -86,7 +86,7 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery has no types
         if not message.delivery_tag or message.delivery_info.get("consumer_tag") in no_ack:
             return  # a broadcast, which is in no queue
         backend, leases = self.app.backend, leases_of(self)
-        # With another broker Redis may be away. Then the log is all there is, and its task's message is found missing.
+        # With another broker, Redis may be away. Then only the log has the message, and the audit fails its task.
         with nullcontext() if leases else suppress(RedisError):
             if is_name(task_id):
                 backend.reject(task_id, reason)
@@ -103,7 +103,7 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery has no types
 
 
 def _id_in(message: Any) -> Any:
-    """The id of the task, as far as it can be read. Version 1 of the protocol has it in the body."""
+    """Return the id of the task, if it can be read. Version 1 of the protocol has it in the body."""
     if "id" in message.headers:
         return message.headers["id"]
     with suppress(Exception):  # whatever decoding raises

@@ -14,10 +14,10 @@ from flask_longtask.celery.worker.step import AFTER_TASKS, END, leases_of
 
 
 class HandBack(bootsteps.StartStopStep):  # type: ignore[misc]
-    """Hands the running tasks back at once when the worker is stopped, so that they go on elsewhere.
+    """Hands back the running tasks as soon as the worker is stopped, so that they go on elsewhere.
 
-    Celery's warm shutdown waits for them instead, which may take longer than a deploy has. So it does still in a
-    pool that cannot end a task: what runs there goes on to its end, and only what waits is handed back.
+    Celery's warm shutdown waits for them instead, which may take longer than a deploy allows. With a pool that cannot
+    end tasks, the worker still waits for the running ones, and hands back only those that wait.
     """
 
     requires = AFTER_TASKS
@@ -27,8 +27,8 @@ class HandBack(bootsteps.StartStopStep):  # type: ignore[misc]
         self._is_connected = False
 
         def end_tasks(**_: Any) -> None:
-            # Celery calls no step's `stop` then, and waits for tasks that in turn wait for Redis. Their
-            # leases lapse.
+            # Without a connection, Celery calls no step's `stop`, and waits for tasks that in turn wait for
+            # Redis. Their leases lapse.
             if not self._is_connected and Pool.can_stop_tasks:
                 _end_running(consumer)
 
@@ -52,25 +52,22 @@ class HandBack(bootsteps.StartStopStep):  # type: ignore[misc]
             _keep_connection(consumer, running)
 
     def _hand_back_all(self, consumer: Any) -> None:
-        # Those that a process has, though it may not have said yet that it has begun, too.
+        # Including the tasks that a process may have begun without having said so yet.
         requests = {*state.reserved_requests, *state.active_requests}
         task_ids = [request.id for request in requests]
         _end_running(consumer)
         with suppress(*consumer.connection_errors):
-            # First the records: a worker that takes the message at once is not to find the task running.
+            # First the records, so that a worker that takes the message at once does not find the task running.
             for task_id in task_ids:
                 consumer.app.backend.hand_back(task_id, WORKER_ID)
-            # Other brokers hand a message out again when the connection is closed, which is next.
+            # Other brokers redeliver a message when the connection is closed, which happens next.
             if leases_of(consumer):
                 consumer.app.message_store.messages.hand_back(WORKER_ID)
 
     def _hand_back_waiting(self, consumer: Any, running: tuple[Any, ...]) -> None:
-        if executor := getattr(
-            consumer.pool, "executor", None
-        ):  # the threads of the pool, where it has any
-            executor.shutdown(
-                wait=False, cancel_futures=True
-            )  # what waits for one is not to begin here
+        # The threads of the pool, if it has any. No task that waits for a thread may begin.
+        if executor := getattr(consumer.pool, "executor", None):
+            executor.shutdown(wait=False, cancel_futures=True)
         if leases_of(consumer):
             messages = consumer.app.message_store.messages
             kept = {request.message.delivery_tag for request in running}
@@ -79,10 +76,10 @@ class HandBack(bootsteps.StartStopStep):  # type: ignore[misc]
 
 
 def _keep_connection(consumer: Any, running: tuple[Any, ...]) -> None:
-    """Answer the broker until the tasks have ended.
+    """Keep the connection to the broker alive until the tasks have ended.
 
-    Celery's own wait for the threads of its pool is silent. RabbitMQ gives a silent connection up, and hands out again
-    what runs on it.
+    Celery sends nothing while it waits for the threads of its pool. RabbitMQ closes a silent connection, and
+    redelivers the messages of its running tasks.
     """
     connection = consumer.connection
     with suppress(*consumer.connection_errors):
@@ -94,17 +91,17 @@ def _keep_connection(consumer: Any, running: tuple[Any, ...]) -> None:
 
 
 def _end_running(consumer: Any) -> None:
-    """End what runs, with its process: the worker waits for that, and another may begin the task at once."""
+    """End the running tasks with their processes, since another worker may begin the tasks at once."""
     for request in tuple(state.active_requests):
         is_late = request.task.acks_late
         if is_late:
             if request.acknowledged or request.id in state.successful_requests:
                 continue
-            # To Celery a greenlet that was ended has succeeded. Its message must not be acknowledged for that.
+            # Celery takes an ended greenlet for a success, and must not acknowledge its message.
             request.acknowledged = True
         request.cancel(consumer.pool, signal=END, emit_retry=not is_late)
     if Pool.has_processes:
-        # One of them may have begun a task and not have said so yet.
+        # A process may have begun a task without having said so yet.
         for pid in consumer.pool.info["processes"]:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

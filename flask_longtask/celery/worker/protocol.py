@@ -1,7 +1,7 @@
-"""What Celery's message protocol asks of a task's message, checked before Celery relies on it.
+"""Checks that a task's message follows Celery's message protocol, before Celery relies on it.
 
-https://docs.celeryq.dev/en/stable/internals/protocol.html. Celery itself looks at some of it only where it uses it: in
-the middle of its event loop, which then ends, or in each pool process that takes the message, which dies of it.
+See https://docs.celeryq.dev/en/stable/internals/protocol.html. Celery itself checks some fields only where it uses
+them: in the middle of its event loop, which then ends, or in each pool process that takes the message, which then dies.
 """
 
 import math
@@ -25,7 +25,7 @@ def is_name(value: Any) -> bool:
 
 def _is_time(value: Any) -> bool:
     try:
-        # Celery's own reading of it; a time before the year 1 in this host's zone is none.
+        # Celery's own parser; a time before the year 1 in this host's time zone is an error.
         maybe_iso8601(value).astimezone()
     except (ValueError, TypeError, AttributeError, OverflowError):
         return False
@@ -66,8 +66,8 @@ def _is_object(value: Any) -> bool:
     return isinstance(value, dict)
 
 
-#: Fields of the message's headers, or of its body in version 1 of the protocol. Each may be null but the first two, and
-#: all but those of _NEVER_EMPTY may be empty: other languages have one word for an empty list and an empty object.
+#: Fields of the message's headers, or of its body in version 1 of the protocol. All but the first two may be null, and
+#: all but those in _NEVER_EMPTY may be empty: some languages write an empty list and an empty object alike.
 _FIELDS: Mapping[str, Check] = {
     "id": is_name,
     "task": is_name,
@@ -96,27 +96,27 @@ _NEVER_EMPTY = frozenset({"id", "task", "eta", "expires"})
 
 
 def fault_of(message: Any) -> str | None:
-    """What is wrong with a message; None if Celery can take it.
+    """Return what is wrong with a message; None if Celery can handle it.
 
-    Raises whatever decoding its body raises.
+    Raises any error that decoding its body raises.
     """
     body = message.payload
     if "task" in message.headers:
         fields = message.headers
         if not (_is_list(body) and len(body) == 3):
-            return "the body is not the three parts of a task"
+            return "the body does not have the three parts of a task"
         arguments, keywords, embedded = body
     else:
         fields = body
         if not _is_object(body) or "task" not in body:
-            return "it is not a task's"
+            return "it is not a task message"
         arguments, keywords, embedded = body.get("args", []), body.get("kwargs", {}), body
     if not _is_list(arguments):
         return "the arguments are not a list"
     if not (_is_object(keywords) and all(map(_is_text, keywords))):
         return "the keyword arguments are not an object"
     if embedded and not _is_object(embedded):
-        return "what is to follow the task is not an object"
+        return "the third part of the body is not an object"
     for name in ("id", "task"):
         if fields.get(name) is None:
             return f"it has no {name}"

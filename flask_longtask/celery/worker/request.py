@@ -1,4 +1,4 @@
-"""A message that a worker has received: its times by this host's clock, and what a lost process leaves undone."""
+"""Celery's request with its times by this host's clock. It also counts the tasks of lost processes in their chords."""
 
 import time
 from datetime import datetime, timedelta
@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 
 
 class Request(request.Request):  # type: ignore[misc]  # Celery has no types
-    """Celery compares `eta` and `expires` with the host's clock, which may be an hour off."""
+    """Converts `eta` and `expires` to this host's clock, with which Celery compares them, since it may be wrong."""
 
     @property
     def eta(self) -> datetime | None:
@@ -26,7 +26,7 @@ class Request(request.Request):  # type: ignore[misc]  # Celery has no types
         super(Request, type(self)).expires.fset(self, value)
 
     def on_failure(self, exc_info: Any, *args: Any, **options: Any) -> None:
-        """As Celery's, which takes a task for done whose process was lost after its end was stored."""
+        """Like Celery's, but also count the task in its chord if its process was lost after its end was stored."""
         super().on_failure(exc_info, *args, **options)
         error = getattr(exc_info.exception, "exc", exc_info.exception)
         body = self.message.payload

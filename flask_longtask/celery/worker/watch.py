@@ -1,4 +1,4 @@
-"""Ends tasks that run in this worker and must not any more. Other workers are no subject here."""
+"""Ends tasks of this worker that must not go on. Other workers are not watched here."""
 
 import logging
 import time
@@ -14,18 +14,16 @@ from flask_longtask.celery.worker.step import AFTER_TASKS, END
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two looks at the tasks that run here.
+#: Seconds between two checks of the tasks that run here.
 WATCH_INTERVAL = 1.0
 
 
 class Watch(bootsteps.StartStopStep):  # type: ignore[misc]
-    """Ends running tasks that must not run any more, and do not notice by themselves.
+    """Ends running tasks that must not go on and do not notice it by themselves. Also finds lost processes.
 
-    Finds those whose process was lost, too.
-
-    One that was cancelled stops at its next report; one that does not is ended with its process after a
-    grace period. One that another worker has taken up, because this one was cut off for longer than the lease,
-    is ended at once: two must not do the same work. A pool that cannot end a task leaves it alone.
+    A cancelled task stops at its next report; if it does not, it is ended with its process after a grace period. A
+    task that another worker has taken over, because this one was cut off for longer than the lease, is ended at once,
+    since two workers must not do the same work. With a pool that cannot end tasks, they go on.
     """
 
     requires = AFTER_TASKS
@@ -33,9 +31,9 @@ class Watch(bootsteps.StartStopStep):  # type: ignore[misc]
     def __init__(self, consumer: Any, **options: Any) -> None:
         super().__init__(consumer, **options)
         self._timer: Any = None
-        #: Since when each run is seen here, by this host's monotonic clock.
+        #: When each run was first seen here, by this host's monotonic clock.
         self._seen: dict[tuple[str, int], float] = {}
-        #: The runs that were on record as the present one.
+        #: The runs whose record has named them as the current attempt.
         self._begun: set[tuple[str, int]] = set()
 
     def start(self, consumer: Any) -> None:
@@ -46,13 +44,13 @@ class Watch(bootsteps.StartStopStep):  # type: ignore[misc]
             self._timer.cancel()
 
     def _look(self, consumer: Any) -> None:
-        # The pool itself looks every five seconds for tasks whose process is lost.
+        # By itself, the pool checks for lost processes only every five seconds.
         consumer.pool.maintain_pool()
         running = [request for request in tuple(state.active_requests) if request.time_start]
         try:
             stored = consumer.app.backend.read([request.id for request in running])
         except RedisError:
-            return  # the next look is a second away
+            return  # the next check is a second away
         runs = {_run_of(request) for request in running}
         self._begun &= runs
         now = time.monotonic()
@@ -69,32 +67,30 @@ class Watch(bootsteps.StartStopStep):  # type: ignore[misc]
             elif record.get("running") and self._is_superseded(consumer, request, record):
                 logger.warning("Ending %s: another worker runs it", request.humaninfo())
                 request.cancel(consumer.pool, signal=END, emit_retry=False)
-                request.acknowledge()  # else its message would count as one of those that may run here
+                request.acknowledge()  # else the worker would still count its message as held
 
     def _is_superseded(self, consumer: Any, request: Any, record: Mapping[str, Any]) -> bool:
         """Whether the attempt on record is a later one than the one that runs here.
 
-        One that has only just been taken over is on record as its lost worker's still. It is the present one if it
-        never was on record, and this worker holds its message.
+        The record of a task that has just been taken over still names the lost worker. So an attempt that was never
+        on record is the current one if this worker holds its message.
         """
         if _is_here(request, record):
             return False
         if _run_of(request) in self._begun:
             return True
         message, store = request.message, consumer.app.message_store
-        if (
-            store is None
-        ):  # the broker hands a message out again when the connection is lost that it came by
+        if store is None:  # the broker redelivers a message when its connection is lost
             return message.channel is not consumer.task_consumer.channel
         try:
             return message.delivery_tag not in store.messages.held(WORKER_ID)
         except RedisError:
-            return False  # the next look is a second away
+            return False  # the next check is a second away
 
     def _is_overdue(self, consumer: Any, request: Any, record: Mapping[str, Any]) -> bool:
         grace = consumer.app.longtask_settings["LONGTASK_CANCEL_GRACE_SECONDS"]
-        # One that was cancelled while it waited ends by itself when it begins: its process, which may have
-        # gone on to another task already, must not be ended for it.
+        # A task that was cancelled while it waited ends by itself when it begins. Its process may already run
+        # another task and must not be ended.
         here_for = time.monotonic() - self._seen[_run_of(request)]
         cancelled_for = consumer.app.backend.store.clock.now() - record["cancelled"]
         return bool(min(here_for, cancelled_for) > grace)

@@ -2,15 +2,15 @@
 -- message. There is never a record without a message, or a message without a record.
 --
 -- KEYS[1] Celery's document of the task
--- ARGV[2] the message; "" where another broker keeps the messages: that one is sent next and then confirmed
+-- ARGV[2] the message; "" where another broker keeps the messages: the sender sends it next, and then confirms it
 -- options:
---   id, record       the task, and what to record of it; its `queue` among that
+--   id, record       the task's id, and its record, with its `queue`
 --   followers        records of the tasks that follow it in a chain or chord, by their ids
---   nonce            names this call, which may arrive twice: redis-py sends it again when the answer is lost
+--   nonce            identifies this call, which may arrive twice: redis-py sends it again when the answer is lost
 --   lists, list      the queue's lists of messages by priority, and the number of the one to push to
 --   most_waiting     how many tasks may wait in the queue; 0 for any number
---   not_after        the time after which the caller has given up, and this must do nothing
---   in_worker        whether a worker sends: a retry, or the next step of a chain
+--   not_after        the time after which the caller has given up, and this script must do nothing
+--   in_worker        whether a worker sends the task: a retry, or the next step of a chain
 --   claim            the idempotency key: its `name`, the fingerprint of the `body`, the `tasks` it stands for
 --   sending_seconds  how long a message may take to be sent
 --
@@ -43,7 +43,7 @@ refuse_if_full()
 local record = load_record(id)
 if record and record.nonce == options.nonce then
     if record.sending and not record.ended then
-        redis.call('ZADD', key('sending'), now, id) -- it is tried again
+        redis.call('ZADD', key('sending'), now, id) -- sending is retried
     end
     return accepted(record)
 end
@@ -56,7 +56,7 @@ if claim then
     local earlier = load(key('claim', claim.name))
     local known = earlier and type(earlier.tasks) == 'table' and type(earlier.tasks[1]) == 'string'
     local first = known and load_record(earlier.tasks[1])
-    -- Its first message, and not that of a retry, which is under way while it runs.
+    -- Whether its first message is under way, and not that of a retry.
     local is_new = first and first.sending and not first.attempt
     if is_new and now - first.submitted > options.sending_seconds then
         -- The process that sent it has died since. If its message was sent after all, the task is not run.
@@ -90,7 +90,7 @@ end
 if options.most_waiting > 0 then
     local waiting = redis.call('ZCARD', key('waiting', queue))
     if pushes and waiting >= options.most_waiting then
-        -- Tasks whose messages were purged take no place until the workers find that out.
+        -- Tasks whose messages were purged must take no place, even before the audit finds them.
         local messages = 0
         for _, list in ipairs(options.lists) do
             messages = messages + redis.call('LLEN', list)
@@ -103,15 +103,15 @@ if options.most_waiting > 0 then
 end
 
 if record and record.ended and options.in_worker then
-    -- Cancelled before its turn, or at the moment at which it was to be tried again. The worker that takes the message
-    -- does not run it, and ends the tasks that were to follow.
+    -- The task was cancelled before its turn, or when it was about to be retried. The worker that takes the message
+    -- does not run the task, and ends the tasks that were to follow.
     if pushes then
         redis.call('LPUSH', options.lists[options.list], ARGV[2])
         ring(queue)
     end
     return answer('ended')
 elseif record and not record.ended then
-    -- A retry, a task that follows another, or one that replaces itself: it keeps its past.
+    -- A retry, a task that follows another, or one that replaces itself: it keeps its record.
     leave_queue(id, record)
     record.eta = nil
     record.resent = record.running
@@ -119,19 +119,19 @@ elseif record and not record.ended then
         record[field] = value
     end
 else
-    -- New, or an id whose task has ended and that is used once more on purpose.
+    -- A new task, or the id of an ended one that is reused on purpose.
     if record then
-        stop_running(id, record) -- a cancelled one that runs on, whose word does not count any more
+        stop_running(id, record) -- a cancelled task may run on, but its reports are refused from now on
     end
     record = new
     record.submitted = now
     redis.call('DEL', KEYS[1])
 end
 
-for follower, its in pairs(options.followers) do
+for follower, follower_record in pairs(options.followers) do
     if not load_record(follower) then
-        its.submitted = now
-        save_record(follower, its)
+        follower_record.submitted = now
+        save_record(follower, follower_record)
     end
 end
 if claim then

@@ -1,17 +1,17 @@
--- Finds tasks that wait and have no message any more: their queue was purged, or lost by its broker.
+-- Finds tasks that wait and no longer have a message: their queue was purged, or their broker lost it.
 --
--- Counting is enough as long as there are as many messages as tasks, which costs the same however many there are.
--- Only where there are fewer, every message is looked at.
+-- As long as there are as many messages as tasks, counting them is enough, and costs the same however many there are.
+-- Only if there are fewer messages does the script read every message.
 --
 -- options:
---   most      a queue with more messages than this is not looked through
---   grace     seconds after which a message that was to be sent has not been sent
---   messages  how many messages another broker has ready; absent where this Redis is the broker. It may still hold
---             others for a worker that it does not know to be lost yet: see `unsettled` in keys.py
---   sure      whether there were too few of them the last times as well. Such a broker is counted a moment after
---             this one and cannot be looked through: what has waited longest is missing
+--   most      a queue with more messages than this is not searched
+--   grace     seconds after which a message that was to be sent counts as not sent
+--   messages  how many messages another broker has ready; absent where this Redis is the broker. The other broker may
+--             hold more for a worker that it does not yet know to be lost: see `unsettled` in keys.py
+--   sure      whether the last checks found too few of these messages as well. The other broker is not counted at the
+--             same moment as this Redis, and cannot be searched: the tasks that have waited longest count as lost
 --
--- Returns {too few, ids…}: 1 where there are too few messages, and the tasks that have none.
+-- Returns {too few, ids…}: 1 if there are too few messages, else 0, and the tasks that have none.
 
 if options.messages and redis.call('EXISTS', key('unsettled')) == 1 then
     return {0}
@@ -32,7 +32,7 @@ for i = 1, #stored, 2 do
     tasks = tasks + redis.call('ZCARD', key('waiting', queue.name))
     if not options.messages then
         for _, list in ipairs(queue.lists) do
-            local length = redis.pcall('LLEN', list) -- an error where somebody has written something else
+            local length = redis.pcall('LLEN', list) -- an error if the key is not a list
             queue.length = queue.length + (type(length) == 'number' and length or 0)
         end
         messages = messages + queue.length
@@ -49,7 +49,8 @@ for _, worker in ipairs(workers) do
     open = open + redis.call('SCARD', key('running', worker)) + redis.call('SCARD', key('unheld', worker))
 end
 if open == 0 and messages == 0 then
-    -- Until tasks are sent again. What is scheduled, runs or is held may come back to any of these queues.
+    -- Sending a task adds its queue again. With any open task, the queues are kept, since a message that is scheduled,
+    -- runs or is held may come back to any of them.
     redis.call('DEL', key('queues'))
 end
 if messages >= tasks then
@@ -76,8 +77,8 @@ for _, worker in ipairs(workers) do
     end
 end
 for _, queue in ipairs(queues) do
-    queue.is_known = queue.length <= options.most
-    for _, list in ipairs(not options.messages and queue.is_known and queue.lists or {}) do
+    queue.is_searched = queue.length <= options.most
+    for _, list in ipairs(not options.messages and queue.is_searched and queue.lists or {}) do
         for first = 0, redis.call('LLEN', list) - 1, 1000 do
             for _, text in ipairs(redis.call('LRANGE', list, first, first + 999)) do
                 note(text)
@@ -86,7 +87,7 @@ for _, queue in ipairs(queues) do
     end
 end
 for _, worker in ipairs(options.messages and {} or workers) do
-    -- A task that runs without a message does so to its end, and is lost with its worker.
+    -- A task that runs without a message runs to its end, or is lost with its worker.
     for _, id in ipairs(redis.call('SMEMBERS', key('running', worker))) do
         if not has_message[id] then
             redis.call('SREM', key('running', worker), id)
@@ -98,9 +99,9 @@ for _, worker in ipairs(options.messages and {} or workers) do
     end
 end
 
--- No more at a time than a script can return and a worker can end before the next look.
+-- No more at a time than a script can return and a worker can end before the next check.
 local most = options.messages and math.min(1000, options.sure and tasks - messages or 0) or 1000
-local function look_at(name)
+local function find_lost(name)
     for _, id in ipairs(redis.call('ZRANGE', name, 0, -1)) do
         if not has_message[id] then
             local record = load_record(id)
@@ -113,14 +114,14 @@ local function look_at(name)
         end
     end
 end
-local all_known = true
+local all_searched = true
 for _, queue in ipairs(queues) do
-    all_known = all_known and queue.is_known
-    if queue.is_known then
-        look_at(key('waiting', queue.name))
+    all_searched = all_searched and queue.is_searched
+    if queue.is_searched then
+        find_lost(key('waiting', queue.name))
     end
 end
-if all_known then
-    look_at(scheduled)
+if all_searched then
+    find_lost(scheduled)
 end
 return {1, unpack(lost)}

@@ -1,5 +1,5 @@
--- What every script begins with. ARGV[1] is a JSON object of options, `prefix` and `documents` among them (see
--- keys.py, which lists every key). Times are seconds since 1970 by this server's clock.
+-- The beginning of every script. ARGV[1] is a JSON object of options, including `prefix` and `documents` (keys.py
+-- lists every key). Times are seconds since 1970 by this server's clock.
 
 local options = cjson.decode(ARGV[1])
 local time = redis.call('TIME')
@@ -14,13 +14,13 @@ local function decode(text)
     return readable and type(value) == 'table' and value or nil
 end
 
--- What is stored, or nil for nothing, or for what is no record: a key of another type, text that is no JSON.
+-- Returns the stored object, or nil if there is none: no key, a key of another type, text that is not JSON.
 local function load(name)
     local text = redis.pcall('GET', name)
     return type(text) == 'string' and decode(text) or nil
 end
 
--- Whatever was stored instead of a record, a task goes on: a field of another type than it should have is none.
+-- Removes fields of the wrong type, so that a task goes on whatever was stored instead of its record.
 local function mend(record)
     local types = {
         queue = 'string', worker = 'string', claim = 'string', nonce = 'string', nonce_of_run = 'string',
@@ -38,12 +38,12 @@ end
 local function load_record(id)
     local record = load(key('task', id))
     if record and record.format ~= 1 then
-        mend(record) -- these scripts have not written it
+        mend(record) -- not written by these scripts
     end
     return record
 end
 
--- An open task never expires. The time to live of what is kept of it begins when it ends.
+-- An open task never expires. The time to live of its record begins when it ends.
 local function save_record(id, record)
     record.format = 1
     local text = cjson.encode(record)
@@ -54,13 +54,13 @@ local function save_record(id, record)
     end
 end
 
--- Once a script has written anything, Redis lets it write on although it is full. So this comes first, which a full
--- Redis refuses.
+-- Once a script has written anything, even a full Redis lets it write on. So this write, which a full Redis refuses,
+-- comes first.
 local function refuse_if_full()
     redis.call('SET', key('writable'), 1, 'EX', 60)
 end
 
--- The task waits for no worker any more: it is started, or has ended.
+-- Notes that the task no longer waits for a worker: it is started, or has ended.
 local function leave_queue(id, record)
     if record.left then
         return
@@ -73,7 +73,7 @@ local function leave_queue(id, record)
     redis.call('ZREM', key('sending'), id)
 end
 
--- The task waits for a worker. `score` orders it among those of its queue.
+-- Notes that the task waits for a worker. `score` orders the tasks of a queue.
 local function join_queue(id, record)
     record.left = nil
     if record.eta and record.eta > now then
@@ -83,7 +83,7 @@ local function join_queue(id, record)
     end
 end
 
--- It waits again, before all others, as its message does.
+-- Notes that the task waits again, at the front of its queue, like its message.
 local function join_queue_in_front(id, record)
     if record.queue then
         local first = redis.call('ZRANGE', key('waiting', record.queue), 0, 0, 'WITHSCORES')
@@ -111,14 +111,14 @@ local function finish(id, record)
     end
 end
 
--- It is unknown whether its message is out. It will never run, nor will what was to follow it.
+-- Ends a task of which it is unknown whether its message was sent. Neither it nor its followers will ever run.
 local function bury(id, record)
-    for _, its in ipairs(type(record.followers) == 'table' and record.followers or {}) do
-        local follower = type(its) == 'string' and load_record(its)
-        if follower and not follower.ended and not follower.nonce then
-            follower.unsent = 1
-            finish(its, follower)
-            save_record(its, follower)
+    for _, follower in ipairs(type(record.followers) == 'table' and record.followers or {}) do
+        local follower_record = type(follower) == 'string' and load_record(follower)
+        if follower_record and not follower_record.ended and not follower_record.nonce then
+            follower_record.unsent = 1
+            finish(follower, follower_record)
+            save_record(follower, follower_record)
         end
     end
     record.unsent, record.sending = 1, nil
@@ -127,7 +127,7 @@ local function bury(id, record)
 end
 
 local function ring(queue)
-    -- It comes after the message was pushed, and must not fail.
+    -- The message has been pushed already, so this must not fail.
     local rung = redis.pcall('LPUSH', key('bell', queue), 1)
     if type(rung) == 'table' and rung.err then
         redis.call('DEL', key('bell', queue))

@@ -1,11 +1,11 @@
--- Says what came of sending the message of a task that accept.lua has recorded: another broker has it, or it is
--- unknown whether it has. In the latter case nothing will ever run under this id: the record stays as a tombstone.
+-- Records the outcome of sending the message of a task that accept.lua has recorded: another broker has it, or this is
+-- unknown. In the latter case the task never runs, and its record stays as a tombstone.
 --
 -- options: id, nonce (of the call of accept.lua), sent
 -- Returns {now, whether the record was changed}.
 
 local record = load_record(options.id)
--- What runs was sent before, unless this is the message of its retry.
+-- A running task was sent before, unless this is the message of its retry.
 local has_begun = record and record.running and not (record.resent and options.sent)
 if not record or record.nonce ~= options.nonce or record.ended or has_begun then
     return {string.format('%.6f', now), 0}

@@ -1,9 +1,10 @@
--- A worker is lost, or has stopped. What it ran waits again; its record says until then that its worker was lost.
+-- Forgets a worker that is lost or has stopped. The tasks that it ran wait again, and until they start, their records
+-- say that their worker was lost.
 --
 -- options: worker
 --
--- Returns 1, or 0 if it has come to hold a message since they were handed back, so that these are to be handed back once
--- more: messages that nobody known holds would be missed by the audit.
+-- Returns 1, or 0 if the worker holds messages again since they were handed back. The caller must first hand these
+-- back: the audit does not see messages that an unknown worker holds.
 
 local worker = options.worker
 if redis.call('HLEN', key('held', worker)) > 0 then
@@ -13,11 +14,11 @@ for _, id in ipairs(redis.call('SUNION', key('running', worker), key('unheld', w
     local record = load_record(id)
     if record and record.running and record.worker == worker then
         if record.ended then
-            -- A cancelled task that ran on does so no more.
+            -- A cancelled task that ran on no longer runs.
             record.running = nil
             redis.call('SET', key('task', id), cjson.encode(record), 'KEEPTTL')
         elseif record.resent then
-            -- It was sent again, and waits as that has it.
+            -- The task was sent again, and waits by that message.
             stop_running(id, record)
             redis.call('DEL', options.documents .. id)
             save_record(id, record)

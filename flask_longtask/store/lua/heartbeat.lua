@@ -1,16 +1,16 @@
--- A worker's heartbeat: it lives, serves these queues and holds its messages.
+-- Records a worker's heartbeat: it is alive, serves its queues and holds its messages.
 --
 -- options:
---   worker, info  its id, and what it says of itself, as JSON
---   reserved      the tasks it has received and not started, for a broker that keeps its own messages: those that
---                 came since the last heartbeat, or with `all_reserved` all of them
+--   worker, info  the worker's id, and what it reports about itself, as JSON
+--   reserved      the tasks that it has received and not started, for a broker that keeps its own messages: all of them
+--                 with `all_reserved`, else those since the last heartbeat
 --   hold          seconds for which a heartbeat counts
---   lapse         seconds after its last heartbeat in which a worker is not yet taken for lost
+--   lapse         seconds after its last heartbeat until a worker is taken for lost
 --
--- Returns {now, auditor, new, lost workers…}: auditor is 1 for the one worker that looks for lost messages; new is 1 for
--- one that was not known, or was taken for lost.
+-- Returns {now, auditor, new, lost workers…}: auditor is 1 for the one worker that looks for lost messages; new is 1
+-- for a worker that was not known, or was taken for lost.
 
--- Where no worker was heard of for a while, Redis was away, or all of them were, and each gets time to come back.
+-- If no worker has reported for a while, Redis or all workers were away, and each worker gets time to come back.
 local last = tonumber(redis.call('GET', key('heartbeat')) or 0) or 0
 if now - last > math.min(options.hold, options.lapse / 2) or last > now + options.hold then
     redis.call('SET', key('calm'), now + options.hold)
@@ -24,18 +24,18 @@ if options.all_reserved then
 end
 for _, id in ipairs(options.reserved) do
     local record = load_record(id)
-    local waits = record and (not record.running or record.resent) -- it runs, and its retry waits
+    local waits = record and (not record.running or record.resent) -- resent: it runs, and its retry waits
     if waits and not record.ended then
         redis.call('SADD', key('reserved', options.worker), id)
     end
 end
 
 local auditor = redis.call('GET', key('auditor'))
--- What stays for ever is nobody's: whoever is the auditor says so anew.
+-- An auditor's key has a time to live. A key without one was written by something else, and is replaced.
 local is_auditor = not auditor or auditor == options.worker or redis.call('TTL', key('auditor')) == -1
 if is_auditor then
     redis.call('SET', key('auditor'), options.worker, 'EX', 5)
-    -- Were the times of the heartbeats deleted, a dead worker would be lost without a trace.
+    -- The times of the heartbeats may have been deleted. Without one, a dead worker would never be found.
     for _, worker in ipairs(redis.call('HKEYS', key('worker-info'))) do
         redis.call('ZADD', key('workers'), 'NX', now, worker)
     end

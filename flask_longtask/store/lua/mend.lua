@@ -1,15 +1,15 @@
--- Removes what stands at a key of ours and is of another type than all scripts expect there. What the key held before is
--- gone already, and is written anew.
+-- Removes keys of ours that have another type than the scripts expect. What they held before is gone already, and will
+-- be written anew.
 --
--- options: kinds   the type of each key that there is one of
---          queued  the same for those that each queue has one of
---          owned   the same for those that each worker has one of
+-- options: kinds   the type of each single key
+--          queued  the type of each key that every queue has
+--          owned   the type of each key that every worker has
 --
 -- Returns the keys that were removed.
 
 local removed = {}
 
--- Of strings that hold a number: how long they may be, and how they read. INCR takes no others for an integer.
+-- The maximum length and the pattern of strings that hold a number. INCR fails for anything but an integer.
 local numbers = {integer = {15, '^%d+$'}, time = {19, '^%d+%.?%d*$'}}
 
 local function is_right(name, kind)

@@ -1,10 +1,10 @@
--- Puts a message aside that no worker can take: to the list of the last ones, with the reason and the time.
+-- Puts aside a message that no worker can handle: adds it to the list of the last ones, with the reason and the time.
 --
--- ARGV[2]  the message, or what can be said of it; not used if the worker holds it
--- options: worker, tag   who holds it, where this Redis keeps the messages
+-- ARGV[2]  the message, or a description of it; not used if the worker holds it
+-- options: worker, tag    the worker that holds it, and the tag, where this Redis keeps the messages
 --          queue, reason
---          most, longest  messages that are kept, and bytes of each
---          kept           seconds for which they are
+--          most, longest  how many messages are kept, and how many bytes of each
+--          kept           for how many seconds they are kept
 --
 -- Returns 1.
 

@@ -1,28 +1,28 @@
--- Records one event in the life of a task, in one round trip, or says why it is refused.
+-- Records one event in the life of a task, in one round trip, or returns why the event is refused.
 --
 -- KEYS[1] Celery's document of the task; changes are published on a channel of the same name
--- ARGV[2] Celery's document as it is to be stored, or "". It is never parsed and written again: cjson turns an
+-- ARGV[2] Celery's document as it is to be stored, or "". It is not parsed and encoded again, since cjson turns an
 --         empty list into an empty object
 -- options:
---   id, event   start         a worker takes the task up
---               report        the attempt tells how far it is
---               rest          the attempt is over and the task is not: it waits to be tried again
---               hand_back     the same because `worker` stops; it waits before all others
---               end           it has ended
---               cancel        a client or an operator has cancelled it
---               message_lost  its message is gone; only a task that waits can end by this
---   run         the attempt that writes: `attempt`, `started`, `task`, `queue`, `worker`, `pid`, `nonce`, and `tag`,
---               of its message, where this Redis keeps that. A start has neither of the first two. Absent where no
---               attempt writes: a client, a worker's main process
---   fields      what else to record
---   most_lost   how often a task's worker may be lost before it is not started again
+--   id, event   start         a worker starts the task
+--               report        the attempt reports its progress
+--               rest          the attempt is over, but the task is not: it waits to be tried again
+--               hand_back     the same because `worker` stops; the task waits at the front of its queue
+--               end           the task has ended
+--               cancel        a client or an operator has cancelled the task
+--               message_lost  the task's message is gone; this ends only a task that waits
+--   run         the attempt that writes: `attempt`, `started`, `task`, `queue`, `worker`, `pid`, `nonce`, and the `tag`
+--               of its message, if this Redis keeps the message. A start has neither of the first two. Absent if no
+--               attempt writes, but a client or a worker's main process
+--   fields      other fields to record
+--   most_lost   how often a task's worker may be lost before the task is no longer started
 --
 -- Returns {outcome, now, attempt, lost}: "stored", or why not: "cancelled", "ended", "superseded" (another attempt
--- has the task) or "exhausted"; the present attempt; how often the task's worker was lost.
+-- has the task) or "exhausted"; the current attempt; how often the task's worker was lost.
 
 local id, event, run = options.id, options.event, options.run
 if event ~= 'report' then
-    refuse_if_full() -- of a report the first write is one already
+    refuse_if_full() -- for a report, its own first write has this effect
 end
 local record = load_record(id)
 local known = record ~= nil
@@ -43,7 +43,7 @@ end
 local resent = record and record.resent
 
 local function has_run(attempt)
-    -- Two attempts may have one number, after a record was lost. The first that wrote has the task.
+    -- After a record was lost, two attempts may have the same number. The first that wrote has the task.
     local nonce = record.nonce_of_run
     return record.attempt == attempt.attempt and (not nonce or nonce == attempt.nonce)
 end
@@ -54,8 +54,8 @@ local function waits()
 end
 
 if not known then
-    -- Sent by a program without this extension, or the record was deleted or overwritten. The task goes on, by what
-    -- the attempt knows about itself.
+    -- The task was sent by a program without this extension, or its record was deleted or overwritten. It goes on with
+    -- what the attempt knows about itself.
     record = {}
     local document = load(KEYS[1])
     local state = document and document.status
@@ -80,16 +80,16 @@ end
 
 if event == 'start' then
     if record.running and record.worker == run.worker and record.pid == run.pid and record.nonce_of_run == run.nonce then
-        return answer('stored') -- said once more, because the answer to the first time was lost
+        return answer('stored') -- sent again, because the first answer was lost
     end
     if known and run.tag and redis.call('HEXISTS', key('held', run.worker), run.tag) == 0 then
-        return answer('superseded') -- the worker was cut off, and its message has been handed to another
+        return answer('superseded') -- the worker was cut off, and its message was handed back
     end
-    record.queue = record.queue or run.queue -- where it waits, though its record was lost
+    record.queue = record.queue or run.queue -- where it waits, even if its record was lost
     leave_queue(id, record)
     if record.running then
         if not record.resent then
-            -- Its message came again although its attempt has neither ended nor been handed back.
+            -- Its message was redelivered although its attempt has neither ended nor been handed back.
             record.lost = (record.lost or 0) + 1
         end
         stop_running(id, record)
@@ -101,10 +101,10 @@ if event == 'start' then
     record.attempt = (record.attempt or 0) + 1
     record.started, record.reported, record.progress, record.sending = now, nil, nil, nil
 elseif run then
-    -- What started before the task was sent is an attempt at an earlier one of its id.
+    -- An attempt that started before the task was sent belongs to an earlier task with the same id.
     local is_earlier = record.submitted and run.started and run.started < record.submitted
     if not known or run.attempt > (record.attempt or 0) and not is_earlier then
-        stop_running(id, record) -- by the worker of an older attempt
+        stop_running(id, record) -- an older attempt's run
         record.worker, record.queue = run.worker, record.queue or run.queue
         record.attempt, record.started = run.attempt, run.started
     elseif not (record.running and has_run(run)) then
@@ -127,15 +127,14 @@ end
 if event == 'report' then
     record.reported = now
 elseif event == 'cancel' then
-    record.cancelled = now -- it may run on for a while, and says so
+    record.cancelled = now -- the task may run on for a while, and `running` stays set
 elseif event ~= 'start' then
     stop_running(id, record)
 end
--- Such as the `progress` of a report.
 for field, value in pairs(options.fields) do
     record[field] = value
 end
-if event == 'hand_back' and not resent then -- else it waits already, as it was sent again
+if event == 'hand_back' and not resent then -- a task that was sent again waits already
     join_queue_in_front(id, record)
 elseif event == 'end' or event == 'cancel' or event == 'message_lost' then
     finish(id, record)

@@ -29,7 +29,7 @@ _HINDERING = frozenset({"kill", "behead", "freeze", "cut", "full", "kick", "lose
 #: Seconds for which a start may be asked for again and again before it is answered. Its first task may wait already.
 REPEATED = 15.0
 
-_GONE = re.compile(r"^Its message (is gone|was not sent)|^The task before it has not been run")
+_GONE = re.compile(r"^Its message (is gone|was not sent)|^The task before it did not finish")
 _LOST = re.compile(rf"^Its worker was lost {MOST_LOST} times")
 
 
