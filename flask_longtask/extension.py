@@ -73,7 +73,7 @@ class LongTask:
         for name, option in given.items():
             if option is not None and option != getattr(already, name):
                 raise RuntimeError(
-                    f"LongTask is in the app {app.name!r} already, with another {name}."
+                    f"The app {app.name!r} already has LongTask, with a different {name}."
                 )
         return already.celery
 
@@ -92,7 +92,7 @@ def _install(
     identify: Identify | None = None,
 ) -> Celery:
     if app.url_map.host_matching:
-        raise ImproperlyConfigured("LongTask does not work in an app with host_matching.")
+        raise ImproperlyConfigured("LongTask does not support an app with host_matching.")
     if not isinstance(celery, PlainCelery | None):
         raise TypeError(f"celery must be a Celery app, not {type(celery).__name__}.")
     for name, function in (("authorize", authorize), ("identify", identify)):
@@ -128,8 +128,8 @@ def _own_celery(app: Flask) -> PlainCelery:
     given = app.config.get("CELERY")
     if not isinstance(given, dict):
         raise ImproperlyConfigured(
-            "LongTask needs app.config['CELERY'], a dict of Celery's settings with broker_url and result_backend, "
-            f"or LongTask(app, celery=…), not {given!r}."
+            "LongTask needs LongTask(app, celery=…), or app.config['CELERY'] as a dict of Celery's settings with "
+            f"broker_url and result_backend, not {given!r}."
         )
     for setting, schemes in (("broker_url", TRANSPORT_ALIASES), ("result_backend", BACKENDS)):
         if not given.get(setting):
@@ -141,7 +141,7 @@ def _own_celery(app: Flask) -> PlainCelery:
             scheme, is_url, _ = str(url).partition("://")
             if not is_url or scheme not in schemes:
                 raise ImproperlyConfigured(
-                    f"{setting!r} in app.config['CELERY'] must be an address such as 'redis://127.0.0.1/0', "
+                    f"{setting!r} in app.config['CELERY'] must be a URL such as 'redis://127.0.0.1/0', "
                     f"not {maybe_sanitize_url(url)!r}."
                 )
     # `app.name` is right under `python app.py` too, where `__name__` would give tasks a second name.

@@ -53,7 +53,7 @@ def _checked(name: str, value: Any, default: Any) -> Any:
     if isinstance(default, str):
         if isinstance(value, str):
             return value
-        raise ImproperlyConfigured(f"{name} must be text, not {value!r}.")
+        raise ImproperlyConfigured(f"{name} must be a string, not {value!r}.")
     kind, is_whole = type(default), isinstance(default, int)
     try:
         number = None if isinstance(value, bool) else kind(value)

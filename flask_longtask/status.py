@@ -149,7 +149,7 @@ def describe(
     elif state == UNREADABLE:
         progress, message = (
             _stopped(record) or Progress(),
-            "What is stored about this task cannot be read",
+            "The stored data of this task cannot be read",
         )
     else:
         progress, message = _stopped(record) or Progress(), state.capitalize()
@@ -159,9 +159,9 @@ def describe(
     if not ended and _is_running(record):
         is_run = not _is_worker_gone(record, around)
         if not is_run:
-            message += " (its worker was lost, to be started again)"
+            message += " (its worker was lost; it will be started again)"
         elif record.get("lost"):
-            message += " (its worker was lost, started again)"
+            message += " (started again after its worker was lost)"
         message += _over_time(record, started, around)
     task = _text(record.get("task")) or _text(meta.get("name"))
     status = {
@@ -306,7 +306,7 @@ def _over_time(record: Document, started: float | None, around: Surroundings | N
     limit = "time_limit" in record and _number(record["time_limit"])
     if not limit or started is None or around is None or around.now <= started + limit:
         return ""
-    return f" (over its time limit of {limit:g} s, which cannot be kept in this pool)"
+    return f" (over its time limit of {limit:g} s, which this pool cannot enforce)"
 
 
 def _success(info: object, stopped: Progress | None) -> tuple[Progress, str, object]:
@@ -339,7 +339,7 @@ def _revoked(info: object, record: Document) -> str:
     if isinstance(info, Mapping) and info.get("exc_message") in ("expired", ["expired"]):
         return "Expired before it was started"
     if record.get("running") and record.get("unstoppable"):
-        return "Cancelled. It cannot be stopped in this pool and runs on until it ends."
+        return "Cancelled. This pool cannot stop a running task: it runs to its end."
     return "Cancelled"
 
 
@@ -366,7 +366,7 @@ def _error_text(info: object) -> str:
     if name == "Reject":  # Celery's own: the reason, and whether the message goes back
         return f"Rejected: {arguments[0]}" if arguments and arguments[0] else "Rejected"
     if name == "NotRegistered" and arguments:  # Celery's own, with the task's name alone
-        return f"The worker that took it knows no task {arguments[0]}"
+        return f"The worker that received it has no task named {arguments[0]}"
     if len(arguments) == 1 and isinstance(arguments[0], str) and name != "KeyError":
         return arguments[0] or name
     builtin = getattr(builtins, name, None) if info.get("exc_module") == "builtins" else None

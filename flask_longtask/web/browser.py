@@ -30,7 +30,7 @@ def remember(store: Store, task_id: str) -> None:
     elif (app := installed().flask_app) not in _warned:
         _warned.add(app)
         app.logger.warning(
-            "The app %r has no SECRET_KEY, so a page that is reloaded does not show its tasks again.",
+            "The app %r has no SECRET_KEY, so a page does not show its tasks again after a reload.",
             app.name,
         )
 

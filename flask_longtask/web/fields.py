@@ -26,12 +26,12 @@ def fields() -> Mapping[str, Any]:
         try:
             document = json.loads(request.get_data(), parse_int=_integer)
         except (ValueError, RecursionError) as error:  # the latter where it is nested too deeply
-            raise BadBody("The body is not JSON that can be read.") from error
+            raise BadBody("The body is not valid JSON.") from error
         if not isinstance(document, dict):
             raise BadBody("The body must be a JSON object.")
         return document
     if request.mimetype == "multipart/form-data" and _is_broken():
-        raise BadBody("The form cannot be read: it is broken, or a name in it is not UTF-8.")
+        raise BadBody("The form cannot be read: it is malformed, or a field name is not UTF-8.")
     form_types = ("application/x-www-form-urlencoded", "multipart/form-data")
     if request.mimetype in form_types or not (request.content_length or request.get_data()):
         return request.form

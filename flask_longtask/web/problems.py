@@ -62,7 +62,7 @@ def problem(error: HTTPException) -> Response:
     if error.description == RequestEntityTooLarge.description:
         answer["detail"] = _too_large()
     if isinstance(error, ClientDisconnected):
-        answer["detail"] = "The body is not whole: it was cut off, or its chunks are malformed."
+        answer["detail"] = "The body is incomplete: it was cut off, or its chunks are malformed."
     if wants_html() and not _is_for_no_host(error):
         response = Response(render_template("longtask/problem.html", problem=answer))
     else:
@@ -89,7 +89,9 @@ def _too_large() -> str:
         return f"The body is too large: it may have at most {request.max_content_length:,} bytes."
     number, size = request.max_form_parts, request.max_form_memory_size
     limits = [f"at most {number:,} fields"] if number is not None else []
-    limits += [f"at most {size:,} bytes in each that is no file"] if size is not None else []
+    limits += (
+        [f"at most {size:,} bytes in each field other than a file"] if size is not None else []
+    )
     return f"The form is too large: it may have {', and '.join(limits)}."
 
 

@@ -102,17 +102,17 @@ def _started(result: AsyncResult) -> dict[str, Any]:
     ours = installed().celery
     if result.app not in (None, ours):
         raise RuntimeError(
-            f"The task was sent by the Celery app {result.app.main!r}, and not by that of this Flask app. "
-            "An app of your own is used by LongTask(app, celery=…)."
+            f"The task was sent by the Celery app {result.app.main!r}, not by this Flask app's Celery app. "
+            "To use a Celery app of your own, pass it: LongTask(app, celery=…)."
         )
     if isinstance(result, EagerResult) and not ours.conf.task_always_eager:
         raise RuntimeError(
-            "The task was run by apply(), of which nothing is recorded: start it by delay()."
+            "The task was run with apply(), which records nothing. Start it with delay()."
         )
     address = url_for("longtask.status", task_id=result.id, _external=False)
     if clashes.is_the_apps(address.removeprefix(request.script_root)):
         raise RuntimeError(
-            "The app has its own route at /status/<id>, so that progress cannot be shown there. "
+            "The app has its own route at /status/<id>, so LongTask cannot show progress there. "
             'Set a prefix: LongTask(app, url_prefix="/jobs").'
         )
     task_id, backend = idempotency.counts(result.id), ours.backend
@@ -161,7 +161,7 @@ def result(task_id: str) -> Response:
     try:
         text = dumps(_backend().result(task_id)) + b"\n"
     except LookupError:
-        raise NotFound(f"The task has no result: it is {task['state']}.") from None
+        raise NotFound(f"The task has no result: its state is {task['state']}.") from None
     return Response(text, mimetype="application/json", headers=[("Cache-Control", "no-store")])
 
 
@@ -225,7 +225,9 @@ def health() -> Response:
     try:
         present = _backend().store.presence.look()
         if not present.writable:
-            return _unhealthy("read-only", "Redis takes no writes: is it full, or a replica?")
+            return _unhealthy(
+                "read-only", "Redis does not accept writes: it is full, a replica, or cannot save."
+            )
         waiting = count_waiting(installed().celery)
         warnings = installed().celery.warnings()
     except (RedisError, OperationalError) as error:

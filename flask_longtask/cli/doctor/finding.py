@@ -12,7 +12,7 @@ class Verdict(Enum):
 
 class Finding(NamedTuple):
     verdict: Verdict
-    text: str  # what is so and, where it is to be mended, how
+    text: str  # what was found and, with MEND, how to mend it
 
 
 def ok(text: str) -> Finding:

@@ -20,8 +20,8 @@ const strings = {
   cancelled: 'Cancelled',
   expired: 'Expired',
   unknown: 'Unknown',
-  expired_message: 'The server no longer shows this task: it has expired or was deleted, or you may not see it any more. This is the last that was seen.',
-  unknown_message: 'The server knows no such task, or does not show it to you.',
+  expired_message: 'The server no longer shows this task: it has expired or was deleted, or you may no longer see it. Its last known state is shown.',
+  unknown_message: 'There is no such task on the server, or you may not see it.',
 
   // The rest of a bar
   task: 'Task',
@@ -55,19 +55,19 @@ const strings = {
   try_now: 'Try now',
   back: 'The server is back.',
   no_worker: 'No worker is running.',
-  start_worker: 'Start a Celery worker, and the waiting tasks begin.',
-  start_worker_by: 'Start one, and the waiting tasks begin: {command}',
+  start_worker: 'Start a Celery worker to run the waiting tasks.',
+  start_worker_by: 'Start one to run the waiting tasks: {command}',
 
   // Errors of a request
   error: 'The server answers with error {status}.',
-  not_ours: 'Something other than this server answers.',
-  no_task: 'The answer names no task.',
-  some_started: '{started} of {count} were started.',
-  unsure: 'It is not known whether the task was started: if it was, it is listed once the server is back.',
+  not_ours: 'The answer did not come from this server.',
+  no_task: 'The server did not return a task.',
+  some_started: 'Only {started} of {count} tasks were started.',
+  unsure: 'The task may have been started. If so, it is listed once the server is back.',
 
   // For screen readers
   task_started: '{name} started.',
-  tasks_started: '{name} started, {count} times.',
+  tasks_started: '{name} started {count} times.',
 
   /** Names of tasks and states of their own, by the server's word for them: `{"long_task": "Lange Aufgabe"}`. */
   tasks: {},

@@ -24,7 +24,7 @@ _RESPONSES: dict[str, Any] = {
         "content": HTML,
     },
     "415": problem("The body is neither a form nor JSON."),
-    "422": problem("The Idempotency-Key was used before, with another body."),
+    "422": problem("The Idempotency-Key was already used with a different body."),
     "429": problem("Too often.", **_RETRY_AFTER),
     "503": problem("Redis or the broker is away, or the queue is full.", **_RETRY_AFTER),
 }

@@ -48,7 +48,7 @@ _PIECE = 1024 * 1024
 class KeyReused(UnprocessableEntity):
     """The key was used before, for another request to the same address."""
 
-    description = "This Idempotency-Key was used before, with another body."
+    description = "This Idempotency-Key was already used with a different body."
 
 
 class KeyBusy(Conflict):

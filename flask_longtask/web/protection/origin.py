@@ -14,7 +14,7 @@ _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 class CrossOrigin(Forbidden):
     """Another site's page tries to change something here."""
 
-    description = "Another site's page may not start or cancel tasks here."
+    description = "A page of another site may not start or cancel tasks here."
 
 
 def check_origin() -> None:

@@ -40,7 +40,7 @@ class TokenMissing(Unauthorized):
     """The request shows no token."""
 
     description = (
-        "A token is needed here. Reload the page to give it, or send it as a bearer token."
+        "This site requires a token. Reload the page to enter it, or send it as a bearer token."
     )
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class TokenMissing(Unauthorized):
 class TokenWrong(TokenMissing):
     """The token that the request shows is another."""
 
-    description = "That is not the token."
+    description = "The token is wrong."
 
 
 class TooManyTokens(TooManyRequests):

@@ -157,7 +157,9 @@ class Subscription:
             except Exception as error:
                 # Whatever it was: without this thread all watchers would stand still.
                 is_expected = isinstance(error, RedisError | OSError)
-                logger.warning("Changes cannot be told: %s", error, exc_info=not is_expected)
+                logger.warning(
+                    "Cannot follow the changes of tasks: %s", error, exc_info=not is_expected
+                )
                 self._tell_outage()
                 time.sleep(LOOK_INTERVAL)
 
