@@ -1,4 +1,4 @@
-"""A worker in a thread of this process. What it takes its tasks from and stores them in is elsewhere."""
+"""A worker in a thread of this process. Its broker and store are in in_memory.py."""
 
 import logging
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from flask_longtask.testing.in_memory import InMemory
 
 @contextmanager
 def run_worker(celery_app: Celery, **options: Any) -> Iterator[Any]:
-    """A worker for this app, and what it needs, until the end."""
+    """Run a worker for this app, with a broker and a store in memory, until the context ends."""
     hijack = celery_app.conf.worker_hijack_root_logger
     current, level = app_or_default(), logging.getLogger().level
     pool = Pool.has_processes, Pool.can_stop_tasks
@@ -28,9 +28,9 @@ def run_worker(celery_app: Celery, **options: Any) -> Iterator[Any]:
                 with start_worker(celery_app, **options) as worker:
                     yield worker
             finally:
-                worker_shutdown.send(sender=celery_app)  # as a worker's own process does
+                worker_shutdown.send(sender=celery_app)  # as a worker process does when it stops
     finally:
-        # What Celery changes for the whole process.
+        # Undo what Celery changes for the whole process.
         celery_app.conf.worker_hijack_root_logger = hijack
         current.set_default()
         current.set_current()
