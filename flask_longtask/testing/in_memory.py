@@ -103,7 +103,7 @@ class InMemory(Celery):
         """Make an app an instance of this class until the context ends."""
         if isinstance(celery_app, InMemory):
             raise RuntimeError(
-                f"The Celery app {celery_app.main!r} is already in eager() or worker()."
+                f"The Celery app {celery_app.main!r} is in eager() or worker() already."
             )
         original_classes = type(celery_app), type(celery_app.amqp)
         # With task_always_eager Celery sends no messages, and skips all that depends on them.

@@ -1,10 +1,10 @@
-// Every text the page shows by itself, and how an app replaces them. What a text is put into is decided elsewhere.
+// All texts that the page shows by itself, and how an app replaces them. Other modules decide where they appear.
 //
 // A page replaces texts by JSON, before this script or after it:
 //
 //   <script type="application/json" id="longtask-strings">{"cancel": "Abbrechen"}</script>
 //
-// or by `setStrings()`, from a script that is loaded with the page. A text in braces is filled in.
+// or by `setStrings()`, from a script that is loaded with the page. A name in braces is replaced by a value.
 
 const strings = {
   /** The language of dates and numbers, such as `de`; empty for the browser's own. */
@@ -69,7 +69,7 @@ const strings = {
   task_started: '{name} started.',
   tasks_started: '{name} started {count} times.',
 
-  /** Names of tasks and states of their own, by the server's word for them: `{"long_task": "Lange Aufgabe"}`. */
+  /** Names of tasks, and of states that tasks report themselves, by the server's word: `{"long_task": "Lange Aufgabe"}`. */
   tasks: {},
   states: {},
   /** Sentences of the server: `{"Waiting: {count} tasks ahead": "{count} Aufgaben davor"}`. */
@@ -83,7 +83,7 @@ export function setStrings(others) {
   Object.assign(strings, others);
 }
 
-/** A text in pieces; the values that are filled in may be elements. */
+/** Returns a text in pieces, with its values filled in, which may be elements. */
 export function pieces(name, values = {}) {
   return filled(strings[name], (value) => values[value] ?? '');
 }
@@ -96,7 +96,7 @@ export function locale() {
   return strings.locale || undefined;
 }
 
-/** `long_task` as its own text, else as "Long task". */
+/** Returns the name of a task from `tasks`; without one, `long_task` becomes "Long task". */
 export function nameOf(task) {
   return strings.tasks[task] ?? inWords(task);
 }
@@ -105,7 +105,7 @@ export function nameOfState(state) {
   return strings.states[state] ?? inWords(state);
 }
 
-/** A sentence of the server's; what it adds in parentheses is looked up by itself. */
+/** Translates a sentence of the server. Additions in parentheses at its end are translated separately. */
 export function translated(sentence) {
   const [, main, additions] = sentence.match(/^(.*?)((?: \([^()]*\))*)$/s);
   return replaced(main) + additions.replace(/\([^()]*\)/g, replaced);
