@@ -47,8 +47,8 @@ class LongTask:
     without a session belong to its address. An address has no list of tasks.
 
     `authorize(task, action)` returns whether the user may "read", "cancel" or "list" a task. `task` is the status
-    object with one more key, `owner`: the user who started the task, or None. Without `authorize`,
-    whoever knows the id of a task may read and cancel it.
+    object with one more key, `owner`: the user who started the task, or None. Without `authorize`, whoever
+    knows the id of a task may read and cancel it.
     """
 
     protect = staticmethod(protect)
@@ -128,8 +128,8 @@ def _own_celery(app: Flask) -> PlainCelery:
     given = app.config.get("CELERY")
     if not isinstance(given, dict):
         raise ImproperlyConfigured(
-            "LongTask needs LongTask(app, celery=…), or app.config['CELERY'] as a dict of Celery's settings with "
-            f"broker_url and result_backend, not {given!r}."
+            "Without LongTask(app, celery=…), app.config['CELERY'] must be a dict of Celery's settings with broker_url "
+            f"and result_backend, not {given!r}."
         )
     for setting, schemes in (("broker_url", TRANSPORT_ALIASES), ("result_backend", BACKENDS)):
         if not given.get(setting):

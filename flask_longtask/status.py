@@ -135,23 +135,28 @@ def describe(
     elif state in _TAKEN_UP:
         state, progress, message = "PROGRESS", Progress(), "Started"
     elif state == "SUCCESS":
-        progress, message, result = _success(_without_result(record) or info, _stopped(record))
+        progress, message, result = _success(
+            _without_result(record) or info, _last_progress(record)
+        )
         percent = 100
     elif state == "RETRY":
-        progress, message = _stopped(record) or Progress(), _retry(info, record)
+        progress, message = _last_progress(record) or Progress(), _retry(info, record)
     elif state == "FAILURE":
-        progress, message = _stopped(record) or _reported_by_hand(info), _failure(info, record)
+        progress, message = (
+            _last_progress(record) or _reported_by_hand(info),
+            _failure(info, record),
+        )
         if progress is None:
             progress, percent = Progress(1, 1), 0  # 1/1 as in the tutorial, but never a full bar
     elif state == "REVOKED":
-        progress, message = _stopped(record) or Progress(), _revoked(info, record)
+        progress, message = _last_progress(record) or Progress(), _revoked(info, record)
     elif state == UNREADABLE:
         progress, message = (
-            _stopped(record) or Progress(),
+            _last_progress(record) or Progress(),
             "The stored data of this task cannot be read",
         )
     else:
-        progress, message = _stopped(record) or Progress(), state.capitalize()
+        progress, message = _last_progress(record) or Progress(), state.capitalize()
     ended = state in ENDED_STATES
     is_run = not ended and state != "PENDING"
     started = _time(record.get("started"))
@@ -203,7 +208,7 @@ def _without_result(record: Document) -> Document | None:
     return {"result": None}
 
 
-def _stopped(record: Document) -> Progress | None:
+def _last_progress(record: Document) -> Progress | None:
     """Return the last progress that the task reported. Celery's document loses it when the task stops running."""
     return Progress.load(record.get("progress"))
 
@@ -281,13 +286,13 @@ def _waiting(record: Document, around: Surroundings | None) -> str:
     if due and due > around.now:
         return f"Scheduled for {_clock(due)}"
     if queue and around.workers is not None and queue not in around.served:
-        return _nobody(queue, around)
+        return _no_worker(queue, around)
     if around.ahead:
         return f"Waiting: {around.ahead:,} {'task' if around.ahead == 1 else 'tasks'} ahead"
     return "Waiting to be started again" if record.get("attempt") else "Pending..."
 
 
-def _nobody(queue: str, around: Surroundings) -> str:
+def _no_worker(queue: str, around: Surroundings) -> str:
     if around.served:
         return f"Waiting: no worker serves the queue {queue}"
     return "Waiting: no worker is running"
@@ -308,8 +313,8 @@ def _over_time(record: Document, started: float | None, around: Surroundings | N
     return f" (over its time limit of {limit:g} s, which this pool cannot enforce)"
 
 
-def _success(info: object, stopped: Progress | None) -> tuple[Progress, str, object]:
-    total = stopped.total if stopped else 1
+def _success(info: object, last: Progress | None) -> tuple[Progress, str, object]:
+    total = last.total if last else 1
     progress = Progress(total, total)
     if not isinstance(info, Mapping):
         return progress, "Task completed!", info

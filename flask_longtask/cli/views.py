@@ -12,7 +12,7 @@ GONE = "There is no such task: it was never submitted, or its result has expired
 class View:
     """Shows the status of tasks."""
 
-    _is_blind = False
+    _is_away = False
 
     def __enter__(self) -> "View":
         return self
@@ -22,15 +22,15 @@ class View:
 
     def show(self, task_id: str, status: Status) -> None:
         """Show the present status of a task; None for one that does not exist (any more)."""
-        if self._is_blind:
-            self._is_blind = False
+        if self._is_away:
+            self._is_away = False
             self.say("Redis answers again.")
         self.draw(task_id, status)
 
-    def lose_sight(self) -> None:
+    def say_away(self) -> None:
         """Say once that Redis does not answer. The next `show` says that it answers again."""
-        if not self._is_blind:
-            self._is_blind = True
+        if not self._is_away:
+            self._is_away = True
             self.say(AWAY)
 
     def draw(self, task_id: str, status: Status) -> None:

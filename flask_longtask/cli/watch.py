@@ -51,7 +51,7 @@ def follow(task_ids: Sequence[str], as_json: bool) -> int:
                 while left:
                     for news in watcher.wait(WAIT):
                         if not news.text:
-                            view.lose_sight()
+                            view.say_away()
                             continue
                         status = statuses[news.task_id] = loads(news.text)
                         view.show(news.task_id, status)
@@ -79,7 +79,7 @@ def _first_look(backend: RedisBackend, task_ids: Sequence[str], view: View) -> d
         try:
             statuses: Mapping[str, Status] = backend.describe(task_ids)
         except RedisError:
-            view.lose_sight()
+            view.say_away()
             time.sleep(LOOK_INTERVAL)
             continue
         for task_id, status in statuses.items():

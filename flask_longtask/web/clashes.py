@@ -59,8 +59,8 @@ class Clashes:
         is_contested = ours and _is_ours(ours) and _first_part(ours) in rules.contested
         if not rules.contested or not (is_about_methods or is_contested):
             return
-        adapter = _like_flasks(rules.own)
-        if not _is_the_apps(adapter, _like_flasks(rules.ours)):
+        adapter = _adapter(rules.own)
+        if not _app_answers(adapter, _adapter(rules.ours)):
             return
         if request.method == "OPTIONS":
             request_ctx.url_adapter = adapter  # Flask reads the allowed methods from it
@@ -70,12 +70,12 @@ class Clashes:
         except HTTPException as error:
             request.routing_exception, request.url_rule, request.view_args = error, None, None
 
-    def is_the_apps(self, path: str) -> bool:
+    def app_answers(self, path: str) -> bool:
         """Whether a route of the app answers a GET of this path, on the host of this request."""
         rules = self._present_rules()
         if not rules.contested:
             return False
-        return _is_the_apps(_like_flasks(rules.own), _like_flasks(rules.ours), path, "GET")
+        return _app_answers(_adapter(rules.own), _adapter(rules.ours), path, "GET")
 
     def hidden(self) -> list[str]:
         """Return those of our addresses at which the app has its own routes."""
@@ -85,7 +85,7 @@ class Clashes:
         for rule in rules.ours.iter_rules() if rules.contested else ():
             path = re.sub(r"<[^<>]+>", _EXAMPLE, rule.rule)
             methods = rule.methods or ()
-            if any(_is_the_apps(own, ours, path, each) for each in methods if each != "OPTIONS"):
+            if any(_app_answers(own, ours, path, each) for each in methods if each != "OPTIONS"):
                 found.add(re.sub(r"<\w+:", "<", rule.rule))
         return sorted(found)
 
@@ -130,7 +130,7 @@ class Clashes:
         )
 
 
-def _is_the_apps(
+def _app_answers(
     own: MapAdapter, ours: MapAdapter, path: str | None = None, method: str | None = None
 ) -> bool:
     try:
@@ -148,7 +148,7 @@ def _is_the_apps(
     return bool(both - {"OPTIONS"})
 
 
-def _like_flasks(rules: Map) -> MapAdapter:
+def _adapter(rules: Map) -> MapAdapter:
     """Return an adapter that matches this request as Flask does, but with these rules."""
     adapter = copy(request_ctx.url_adapter)
     assert adapter is not None
@@ -188,9 +188,9 @@ def _give_way(sender: Flask, **_: object) -> None:
     _clashes(sender).give_way()
 
 
-def is_the_apps(path: str) -> bool:
+def app_answers(path: str) -> bool:
     """Whether a route of the current app, and not ours, answers a GET of this path."""
-    return _clashes(current_app).is_the_apps(path)
+    return _clashes(current_app).app_answers(path)
 
 
 def hidden() -> list[str]:

@@ -110,7 +110,7 @@ def _started(result: AsyncResult) -> dict[str, Any]:
             "The task was run with apply(), which records nothing. Start it with delay()."
         )
     address = url_for("longtask.status", task_id=result.id, _external=False)
-    if clashes.is_the_apps(address.removeprefix(request.script_root)):
+    if clashes.app_answers(address.removeprefix(request.script_root)):
         raise RuntimeError(
             "The app has its own route at /status/<id>, so LongTask cannot show progress there. "
             'Set a prefix: LongTask(app, url_prefix="/jobs").'

@@ -1,4 +1,4 @@
-"""What a check has found."""
+"""The findings of the checks."""
 
 from enum import Enum
 from typing import NamedTuple

@@ -61,7 +61,7 @@ def starts(
         },
         "responses": {
             "202": {
-                "description": "The task was started. Its address tells its status.",
+                "description": "The task was started. Poll its address for its status.",
                 "headers": {"Location": header("address"), "Retry-After": header("seconds")},
                 "content": as_json(answer or schema("Task")),
             },

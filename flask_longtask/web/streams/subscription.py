@@ -187,7 +187,7 @@ class Subscription:
         to_look_at: Iterator[str] = iter(())
         while self._topics and self._changes is changes:
             if self._is_stopping():
-                self._let_go()
+                self._close_watchers()
             some = list(islice(to_look_at, AT_ONCE))
             now = time.monotonic()
             if not some and now >= next_look:
@@ -198,7 +198,7 @@ class Subscription:
             changed.update(some)
             self._tell(changed)
 
-    def _let_go(self) -> None:
+    def _close_watchers(self) -> None:
         with self._lock:
             for watcher in self._watchers():
                 watcher.close()

@@ -60,7 +60,7 @@ export class Follower {
     this.#server = new Server(base);
     this.#workers = new Workers(this.#server);
     this.#stream = new Stream(this.#server, {
-      tell: (id, task) => this.#told(id, task),
+      tell: (id, task) => this.#received(id, task),
       lost: () => this.#polling.after(this.#pause), // the next poll finds out why, and reopens the stream
     });
     document.addEventListener('visibilitychange', () => this.#visibilityChanged());
@@ -154,7 +154,7 @@ export class Follower {
     }
   }
 
-  #told(id, task) {
+  #received(id, task) {
     this.#lastSeen = new Date().toISOString();
     this.#update(id, task);
     if (this.#open.length === 0) this.#stream.close();
