@@ -50,9 +50,8 @@ class Eager(InMemory):
     def send_task(self, *args: Any, **options: Any) -> Any:
         result = super().send_task(*args, **options)
         with self._turn:  # one thread at a time
-            if (
-                not self._runs
-            ):  # else a running task sends this one, and the loop of the outer call runs it
+            # A task that is sent by a running one is run by the loop of the outer call.
+            if not self._runs:
                 self._run_all()
         return result
 

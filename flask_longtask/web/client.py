@@ -24,7 +24,7 @@ def client_address() -> str:
     try:
         address = ipaddress.ip_address(
             text.partition("%")[0]
-        )  # without the zone, which means something only to the proxy
+        )  # without the proxy's zone (RFC 4007)
     except ValueError:
         return UNKNOWN
     if isinstance(address, ipaddress.IPv4Address):

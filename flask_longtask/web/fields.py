@@ -101,9 +101,7 @@ def seconds(name: str, default: float, maximum: float) -> float:
         number = float(_plain(value)) if isinstance(value, str | int | float) else math.nan
     except (ValueError, OverflowError):
         number = math.nan
-    if (
-        isinstance(value, bool) or not 0 <= number <= maximum
-    ):  # the comparison is false for a NaN, too
+    if isinstance(value, bool) or not 0 <= number <= maximum:  # NaN fails the comparison
         raise BadField(name, f"must be a number of seconds from 0 to {maximum:g}.")
     return number
 

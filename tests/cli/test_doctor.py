@@ -114,8 +114,11 @@ def test_a_worker_of_another_version_or_with_a_wrong_clock_is_to_be_mended(
         found = findings(idle)
 
     assert found["versions"] == [
-        ("mend", f"old runs Longtask 0.0.1, but this is {VERSION}. Restart the worker."),
-        ("mend", f"oldest runs an older Longtask, but this is {VERSION}. Restart the worker."),
+        ("mend", f"old runs Longtask 0.0.1, but this command runs {VERSION}. Restart the worker."),
+        (
+            "mend",
+            f"oldest runs an older Longtask, but this command runs {VERSION}. Restart the worker.",
+        ),
     ]
     assert found["workers"] == [("ok", "old, oldest, same run.")]
 

@@ -21,7 +21,7 @@ PATIENCE = 10.0
 
 
 def passes_proxies(app: Flask, url: str) -> Iterator[Finding]:
-    """Read the stream of an open task at this address. The app sends the first event at once, the last with its end."""
+    """Read the stream of an open task at this address. The first event is due at once, the end when the task ends."""
     if not url.startswith(("http://", "https://")):
         yield mend(f"{url} is not a web address. It must begin with http:// or https://.")
         return
@@ -45,7 +45,7 @@ def passes_proxies(app: Flask, url: str) -> Iterator[Finding]:
         yield reader.error
     elif reader.has_event.is_set():
         yield mend(
-            f"A proxy in front of the app at {url} holds a stream back until its end. "
+            f"A proxy in front of the app at {url} holds a stream back until it ends. "
             "Turn off the proxy's buffering and caching for text/event-stream (nginx: proxy_buffering off)."
         )
     else:

@@ -41,7 +41,9 @@ def versions(_: Flask) -> Iterator[Finding]:
     others = [worker for worker in living if worker.version != VERSION]
     for worker in others:
         version = f"Longtask {worker.version}" if worker.version else "an older Longtask"
-        yield mend(f"{worker.name} runs {version}, but this is {VERSION}. Restart the worker.")
+        yield mend(
+            f"{worker.name} runs {version}, but this command runs {VERSION}. Restart the worker."
+        )
     if not others:
         yield ok(f"All workers run Longtask {VERSION}, as this command does.")
 

@@ -59,9 +59,7 @@ def stream(statuses: Mapping[str, Status]) -> Response:
     events = _events(installed().subscription, statuses, until if may_wait() else 0)
     response = Response(events, mimetype=MIMETYPE)
     response.headers["Cache-Control"] = "no-store"
-    response.headers["X-Accel-Buffering"] = (
-        "no"  # else nginx would hold events back until its buffer is full
-    )
+    response.headers["X-Accel-Buffering"] = "no"  # nginx would hold events back to fill its buffer
     response.vary.add("Accept")
     return response
 
