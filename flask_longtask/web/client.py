@@ -22,9 +22,7 @@ def client_address() -> str:
     if match := _WITH_PORT.fullmatch(text):
         text = match["v6"] or match["v4"]
     try:
-        address = ipaddress.ip_address(
-            text.partition("%")[0]
-        )  # without the proxy's zone (RFC 4007)
+        address = ipaddress.ip_address(text.partition("%")[0])  # the zone is the proxy's own affair
     except ValueError:
         return UNKNOWN
     if isinstance(address, ipaddress.IPv4Address):
