@@ -1,6 +1,6 @@
 """Long-running tasks for Flask that tell the truth about themselves: the public names, and nothing else."""
 
-# The first, since what the others import may not be there in an older version.
+# Comes first: the other imports may fail with an older version of a dependency.
 import flask_longtask.versions  # noqa: F401
 
 # isort: split

@@ -1,4 +1,4 @@
-"""The extension: how its parts are put together. Each part has a module of its own."""
+"""The extension object `LongTask`, which installs all parts in an app. Each part has a module of its own."""
 
 from typing import Any
 
@@ -30,24 +30,25 @@ for blueprint in (document.bp, token.bp):
 
 
 class LongTask:
-    """The extension: `LongTask(app)`, or `init_app` for an app factory, with whatever was given before.
+    """The extension: `LongTask(app)`, or `LongTask(...)` and `init_app(app)` with an app factory.
 
-    It changes nothing about routes that are not its own; `protect` is for those that start tasks. Its settings are in
-    DEFAULTS: each is taken from the app's config, else from the environment.
+    It changes nothing about the app's own routes; decorate those that start tasks with `protect`. DEFAULTS lists its
+    settings: each is taken from the app's config, else from the environment.
 
-    `celery` is the Celery app whose tasks these are. Without it one is made from the Flask setting CELERY, a dict of
-    Celery's own settings of which `broker_url` and `result_backend` (a Redis) are needed. It is
-    `app.extensions["celery"]`, as Flask's documentation has it, unless the app has another there.
+    `celery` is the Celery app that has the tasks. By default the extension makes one from the Flask setting CELERY, a
+    dict of Celery's settings, in which `broker_url` and `result_backend` (a Redis) are required. The Celery app is
+    stored as `app.extensions["celery"]`, as in Flask's documentation, unless the app has already stored another there.
 
-    `url_prefix` is the path under which the extension's routes are, such as "/jobs": by default they are at the root.
+    `url_prefix` is the path under which the extension's routes are, such as "/jobs". By default they are at the root.
 
-    `identify` is for an app that knows its users: called in a request without arguments, it returns a str that
-    names who is asking, or None. Idempotency keys and the list of one's own tasks are then the user's, whatever
-    the browser. Without it they belong to Flask-Login's user where the app has one, else to the browser. The keys of a
-    client without a session belong to its address. An address has no list.
+    `identify` is for an app that knows its users: called without arguments during a request, it returns a str that
+    names the user, or None. Idempotency keys and the list of tasks then belong to the user, in whatever browser.
+    Without `identify` they belong to Flask-Login's user if the app has one, else to the browser. The keys of a client
+    without a session belong to its address. An address has no list of tasks.
 
-    `authorize(task, action)` returns whether who is asking may "read", "cancel" or "list" a task: the status object,
-    with what `identify` said when it was started as `owner`. Without it an id is the right to read and to cancel.
+    `authorize(task, action)` returns whether the user may "read", "cancel" or "list" a task. `task` is the status
+    object with one more key, `owner`: the user who started the task, or None. Without `authorize`, whoever
+    knows the id of a task may read and cancel it.
     """
 
     protect = staticmethod(protect)
@@ -58,11 +59,10 @@ class LongTask:
             self.init_app(app)
 
     def init_app(self, app: Flask, **options: Any) -> Celery:
-        """Put the extension into an app. Returns its Celery app. A second call for the same app changes nothing.
+        """Install the extension in an app, and return its Celery app. A second call for the same app changes nothing.
 
-        Raises RuntimeError for a second call with other options.
-
-        Raises celery.exceptions.ImproperlyConfigured, which names the setting, for one that is missing or of no use.
+        Raises RuntimeError for a second call with other options, and celery.exceptions.ImproperlyConfigured, which
+        names the setting, if a setting is missing or invalid.
         """
         if not isinstance(app, Flask):
             raise TypeError(f"app must be a Flask app, not {type(app).__name__}.")
@@ -73,7 +73,7 @@ class LongTask:
         for name, option in given.items():
             if option is not None and option != getattr(already, name):
                 raise RuntimeError(
-                    f"LongTask is in the app {app.name!r} already, with another {name}."
+                    f"The app {app.name!r} already has LongTask, with a different {name}."
                 )
         return already.celery
 
@@ -92,7 +92,7 @@ def _install(
     identify: Identify | None = None,
 ) -> Celery:
     if app.url_map.host_matching:
-        raise ImproperlyConfigured("LongTask does not work in an app with host_matching.")
+        raise ImproperlyConfigured("LongTask does not support an app with host_matching.")
     if not isinstance(celery, PlainCelery | None):
         raise TypeError(f"celery must be a Celery app, not {type(celery).__name__}.")
     for name, function in (("authorize", authorize), ("identify", identify)):
@@ -119,7 +119,7 @@ def _install(
     app.teardown_request(idempotency.end_turn)
     nanobar.init_app(app)
     worker_command.init_app(app)
-    if "longtask" not in app.cli.commands:  # one of the app's own goes first
+    if "longtask" not in app.cli.commands:  # a command of the app's own takes precedence
         app.cli.add_command(cli)
     return celery_app
 
@@ -128,8 +128,8 @@ def _own_celery(app: Flask) -> PlainCelery:
     given = app.config.get("CELERY")
     if not isinstance(given, dict):
         raise ImproperlyConfigured(
-            "LongTask needs app.config['CELERY'], a dict of Celery's settings with broker_url and result_backend, "
-            f"or LongTask(app, celery=…), not {given!r}."
+            "Without LongTask(app, celery=…), app.config['CELERY'] must be a dict of Celery's settings with broker_url "
+            f"and result_backend, not {given!r}."
         )
     for setting, schemes in (("broker_url", TRANSPORT_ALIASES), ("result_backend", BACKENDS)):
         if not given.get(setting):
@@ -141,10 +141,10 @@ def _own_celery(app: Flask) -> PlainCelery:
             scheme, is_url, _ = str(url).partition("://")
             if not is_url or scheme not in schemes:
                 raise ImproperlyConfigured(
-                    f"{setting!r} in app.config['CELERY'] must be an address such as 'redis://127.0.0.1/0', "
+                    f"{setting!r} in app.config['CELERY'] must be a URL such as 'redis://127.0.0.1/0', "
                     f"not {maybe_sanitize_url(url)!r}."
                 )
-    # `app.name` is right under `python app.py` too, where `__name__` would give tasks a second name.
+    # With `python app.py`, `__name__` is `__main__`, which would give tasks a second name; `app.name` is right.
     made = PlainCelery(app.name, set_as_current=False)
     made.config_from_object(given)
     return made

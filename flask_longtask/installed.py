@@ -1,4 +1,4 @@
-"""What `LongTask(app)` leaves in an app: one object, in `app.extensions["longtask"]`."""
+"""The object that `LongTask(app)` stores in `app.extensions["longtask"]`."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 EXTENSION = "longtask"
 
-#: Says who is asking, as the app knows it; None where it does not know.
+#: Returns the user of the current request, as the app names them; None if there is no known user.
 Identify = Callable[[], str | None]
 
-#: Says whether who is asking may do something with a task: "read", "cancel" or "list" it.
+#: Returns whether the user may "read", "cancel" or "list" a task, which is given as a status object.
 Authorize = Callable[[dict[str, Any], str], bool]
 
 
 @dataclass(frozen=True)
 class Installed:
-    """The extension in one app, with what it was given."""
+    """The extension in one app, with its options."""
 
     flask_app: Flask
     celery: Celery
@@ -34,7 +34,7 @@ class Installed:
 
 
 def installed() -> Installed:
-    """The extension in the current app. Raises RuntimeError where it is in none."""
+    """Return the extension of the current app. Raises RuntimeError if the app has none."""
     found: Installed | None = current_app.extensions.get(EXTENSION)
     if found is None:
         raise RuntimeError(

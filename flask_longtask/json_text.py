@@ -1,6 +1,6 @@
-"""Reads whatever is stored as JSON, and writes any value as JSON that every client can read.
+"""Reads stored JSON, and writes any value as JSON that every client can read.
 
-By msgspec, which is four times as fast at this as the standard library and as exact (integers of any size).
+It uses msgspec, which is four times as fast here as the standard library and as exact (integers of any size).
 """
 
 import json
@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-#: How deeply a value may be nested before the rest of it is left out: JSON libraries have limits, too.
+#: Levels of nesting that are written; deeper ones become "…". JSON libraries of clients have limits, too.
 _DEEPEST = 50
 
 _decode = msgspec.json.Decoder().decode
@@ -18,9 +18,9 @@ _encode = msgspec.json.Encoder().encode
 
 
 def loads(text: bytes) -> Any:
-    """As `json.loads`, with what that takes beyond JSON: NaN, Infinity, half of a surrogate pair.
+    """Parse JSON as `json.loads` does, including what it accepts beyond JSON: NaN, Infinity, lone surrogates.
 
-    Raises ValueError for what is not JSON, RecursionError where it is nested too deeply.
+    Raises ValueError for invalid JSON, and RecursionError for JSON that is nested too deeply.
     """
     try:
         return _decode(text)
@@ -29,7 +29,7 @@ def loads(text: bytes) -> Any:
 
 
 def pack(document: object) -> bytes:
-    """JSON without any spaces. It never fails, and never writes what is not JSON."""
+    """Return any value as JSON without spaces. Never fails, and always writes valid JSON."""
     try:
         return _encode(document)
     except (ValueError, TypeError, RecursionError):
@@ -37,15 +37,15 @@ def pack(document: object) -> bytes:
 
 
 def dumps(document: object) -> bytes:
-    """The same with the spaces of `json.dumps`: clients' scripts look for `"state": "SUCCESS"` in it."""
+    """Return any value as JSON with the spaces of `json.dumps`: scripts search it for `"state": "SUCCESS"`."""
     return msgspec.json.format(pack(document), indent=0)
 
 
 def plain(value: Any, depth: int = _DEEPEST) -> Any:
-    """A copy of nothing but what JSON and UTF-8 have a word for.
+    """Return a copy that holds only values which JSON and UTF-8 can express.
 
-    Python writes NaN and Infinity, which no browser reads: they become null. Dates, decimals, UUIDs and
-    bytes, which kombu stores with JSON, become strings; half a character becomes a question mark.
+    NaN and Infinity, which Python writes but no browser reads, become null. Dates, decimals, UUIDs and bytes,
+    which kombu stores with JSON, become strings. A lone surrogate becomes a question mark.
     """
     if value is None or isinstance(value, bool | int):
         return value

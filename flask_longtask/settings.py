@@ -1,4 +1,4 @@
-"""The extension's own settings: what there is, and where a value comes from. What they do is written beside each."""
+"""The extension's own settings, with their defaults, and how they are read from the config and the environment."""
 
 import os
 from typing import Any
@@ -6,35 +6,35 @@ from typing import Any
 from celery.exceptions import ImproperlyConfigured
 from flask import Flask
 
-#: Each setting with its default, which the app's config overrides, or else the environment.
+#: The default of each setting. The app's config overrides it, else the environment.
 DEFAULTS: dict[str, Any] = {
-    # The token that every request to a protected route needs, as `Authorization: Bearer …`; "" for none.
+    # The token that every request to a protected route must send, as `Authorization: Bearer …`; "" for none.
     "LONGTASK_API_TOKEN": "",
-    # Seconds that a cancelled task has to stop by itself before its process is ended.
+    # Seconds in which a cancelled task may stop by itself before its process is terminated.
     "LONGTASK_CANCEL_GRACE_SECONDS": 5.0,
-    # Seconds within which another worker has the tasks of one that died.
+    # Seconds within which another worker takes over the tasks of a dead one.
     "LONGTASK_LEASE_SECONDS": 30.0,
-    # How often a task is started whose worker is lost each time.
+    # How often a task is started at most if its worker is lost each time.
     "LONGTASK_MAX_ATTEMPTS": 3,
-    # Bytes of a result beyond which it is not sent with the status, but has an address of its own.
+    # The most bytes of a result that the status object holds; a larger result has an address of its own.
     "LONGTASK_MAX_RESULT_BYTES": 256 * 1024,
-    # Tasks that may wait in a queue before starting one more is refused with 503; 0 for any number.
+    # The most tasks that may wait in a queue; starting one more is refused with 503. 0 for no limit.
     "LONGTASK_MAX_WAITING": 10_000,
-    # Texts of the page in place of the English ones, by their names; or a function that returns them for a request.
+    # Texts of the page that replace the English ones, by name; or a function that returns them for a request.
     "LONGTASK_STRINGS": {},
     # The path under which the extension's routes are, such as "/jobs"; "" for the root.
     "LONGTASK_URL_PREFIX": "",
-    # How a worker of this app is started: the page says so when there is none.
+    # The command that starts a worker of this app. The page shows it while no worker is running.
     "LONGTASK_WORKER_COMMAND": "",
-    # Wrong tokens that a client may show in a minute before it is refused with 429 for the rest of it.
+    # Wrong tokens that a client may send in a minute before it is refused with 429 for the rest of that minute.
     "LONGTASK_WRONG_TOKENS": 10,
 }
 
 
 def load(app: Flask) -> None:
-    """Complete the app's config. Raises ImproperlyConfigured, which names the setting, for a value of no use."""
+    """Complete the app's config. Raises ImproperlyConfigured, which names the setting, for an invalid value."""
     for name, default in DEFAULTS.items():
-        # An empty variable counts as not set: that is how compose files pass on what nobody gave.
+        # An empty environment variable counts as not set: compose files pass on unset variables as empty ones.
         given = app.config.get(name)
         value = (os.environ.get(name) or default) if given is None else given
         app.config[name] = _checked(name, value, default)
@@ -53,13 +53,13 @@ def _checked(name: str, value: Any, default: Any) -> Any:
     if isinstance(default, str):
         if isinstance(value, str):
             return value
-        raise ImproperlyConfigured(f"{name} must be text, not {value!r}.")
+        raise ImproperlyConfigured(f"{name} must be a string, not {value!r}.")
     kind, is_whole = type(default), isinstance(default, int)
     try:
         number = None if isinstance(value, bool) else kind(value)
     except (TypeError, ValueError):
         number = None
-    # `0 <= number` is false for a NaN, too.
+    # `number >= 0` is false for a NaN, too.
     if number is None or not number >= 0 or (is_whole and number != float(value)):
         what = "a whole number" if is_whole else "a number"
         raise ImproperlyConfigured(f"{name} must be {what} of at least 0, not {value!r}.")

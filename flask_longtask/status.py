@@ -1,9 +1,8 @@
-"""What a client is told about a task: a pure function over what Redis holds. No I/O lives here.
+"""The status object of a task: a pure function of what Redis holds. No I/O lives here.
 
-Two documents come in, either of which may be empty: `meta`, which Celery stored (`celery-task-meta-<id>`), and
-`record`, which the store keeps beside it. One comes out: the status object of the HTTP contract. No stored value makes
-`describe` raise: both documents may have been written by another program, an older version, or a task that reports
-nonsense.
+`describe` takes two documents, either of which may be empty: `meta`, which Celery stored (`celery-task-meta-<id>`),
+and `record`, which the store keeps beside it. It returns the status object of the HTTP contract. No stored value makes
+it raise: both documents may come from another program, an older version, or a task that reports nonsense.
 """
 
 import builtins
@@ -17,40 +16,40 @@ from typing import Any, NamedTuple
 
 from flask_longtask.json_text import dumps
 
-#: The state of a task whose stored document is not what Celery writes.
+#: The state of a task whose stored document Celery cannot have written.
 UNREADABLE = "UNREADABLE"
 
 #: A task in one of these states will not change any more. Celery stores the first three; IGNORED is
 #: stored by `task.py` for a task that raised `Ignore`, REJECTED by tasks that set it themselves.
 ENDED_STATES = frozenset({"SUCCESS", "FAILURE", "REVOKED", "IGNORED", "REJECTED", UNREADABLE})
 
-#: Given to clients as PROGRESS: those of the pattern take any name but it and PENDING for the end.
+#: Shown to clients as PROGRESS: clients of the classic pattern take any state but PROGRESS and PENDING for the end.
 _TAKEN_UP = frozenset({"STARTED", "RECEIVED"})
 
-#: States whose meta is the task's own report of how far it is: all but these.
+#: States whose meta is not the task's own report of its progress.
 NOT_REPORTED = ENDED_STATES | _TAKEN_UP | {"PENDING", "RETRY"}
 
-#: Characters that a status may have.
+#: The most characters of a status sentence.
 LONGEST_MESSAGE = 1000
 
 Document = Mapping[str, Any]
 
 
 class Surroundings(NamedTuple):
-    """What an open task's status depends on besides itself."""
+    """What the status of an open task depends on besides its two documents."""
 
     #: Seconds since 1970, by Redis's clock.
     now: float
-    #: The living workers; None while it is not known whether others live, too.
+    #: The living workers; None while there may be others that have not reported yet.
     workers: frozenset[str] | None = None
-    #: The queues that they serve.
+    #: The queues that the living workers serve.
     served: frozenset[str] = frozenset()
-    #: How many tasks come before this one in its queue; None if it does not wait in one.
+    #: How many tasks are ahead of this one in its queue; None if it does not wait in a queue.
     ahead: int | None = None
 
 
 class Progress(NamedTuple):
-    """How far a task is: `0 <= current <= total`, `total > 0`, and a sentence for a person."""
+    """The progress of a task: `0 <= current <= total`, `total > 0`, and a sentence for a person."""
 
     current: int | float = 0
     total: int | float = 1
@@ -58,15 +57,15 @@ class Progress(NamedTuple):
 
     @property
     def percent(self) -> int:
-        """Whole percent, rounded down, and 99 at most: only SUCCESS makes it 100."""
+        """The whole percentage, rounded down and at most 99: only SUCCESS is 100."""
         if isinstance(self.current, int) and isinstance(self.total, int):
             return min(99, self.current * 100 // self.total)
         return min(99, int(self.current / self.total * 100))
 
     @classmethod
     def of(cls, meta: object) -> "Progress":
-        """Make sense of whatever a task gave to `update_state` as its meta."""
-        # A dict in most cases, and the others take longer to find out.
+        """Read the progress from any meta that a task passed to `update_state`."""
+        # Checked first, since it is a dict in most cases and the other checks are slower.
         if not isinstance(meta, dict):
             if isinstance(meta, str):
                 return cls(message=meta[:LONGEST_MESSAGE])
@@ -89,7 +88,7 @@ class Progress(NamedTuple):
         return cls(max(0, min(current, total)), total, message)
 
     def dump(self) -> str:
-        """The text that `load` reads: what the record keeps as a task's last progress."""
+        """Return the text that `load` reads; the record keeps it as the task's last progress."""
         return dumps(self).decode()
 
     @classmethod
@@ -109,7 +108,7 @@ def is_open(meta: Document, record: Document) -> bool:
 
 
 def waits_in(meta: Document, record: Document) -> str | None:
-    """The queue in which the task waits to be taken up; None if it does not."""
+    """Return the queue in which the task waits to be taken up; None if it does not wait."""
     if _is_running(record) or not is_open(meta, record):
         return None
     return _text(record.get("queue"))
@@ -118,9 +117,9 @@ def waits_in(meta: Document, record: Document) -> str | None:
 def describe(
     task_id: str, meta: Document, record: Document, around: Surroundings | None = None
 ) -> dict[str, Any]:
-    """The status object of a task that exists, that is, of which `meta` or `record` is not empty.
+    """Return the status object of a task that exists: at least one of `meta` and `record` is not empty.
 
-    `around` matters only to a task that has not ended.
+    `around` matters only for a task that has not ended.
     """
     state = _state(meta, record)
     info = meta.get("result")
@@ -136,32 +135,37 @@ def describe(
     elif state in _TAKEN_UP:
         state, progress, message = "PROGRESS", Progress(), "Started"
     elif state == "SUCCESS":
-        progress, message, result = _success(_without_result(record) or info, _stopped(record))
+        progress, message, result = _success(
+            _without_result(record) or info, _last_progress(record)
+        )
         percent = 100
     elif state == "RETRY":
-        progress, message = _stopped(record) or Progress(), _retry(info, record)
+        progress, message = _last_progress(record) or Progress(), _retry(info, record)
     elif state == "FAILURE":
-        progress, message = _stopped(record) or _reported_by_hand(info), _failure(info, record)
+        progress, message = (
+            _last_progress(record) or _reported_by_hand(info),
+            _failure(info, record),
+        )
         if progress is None:
             progress, percent = Progress(1, 1), 0  # 1/1 as in the tutorial, but never a full bar
     elif state == "REVOKED":
-        progress, message = _stopped(record) or Progress(), _revoked(info, record)
+        progress, message = _last_progress(record) or Progress(), _revoked(info, record)
     elif state == UNREADABLE:
         progress, message = (
-            _stopped(record) or Progress(),
-            "What is stored about this task cannot be read",
+            _last_progress(record) or Progress(),
+            "The stored data of this task cannot be read",
         )
     else:
-        progress, message = _stopped(record) or Progress(), state.capitalize()
+        progress, message = _last_progress(record) or Progress(), state.capitalize()
     ended = state in ENDED_STATES
     is_run = not ended and state != "PENDING"
     started = _time(record.get("started"))
     if not ended and _is_running(record):
         is_run = not _is_worker_gone(record, around)
         if not is_run:
-            message += " (its worker was lost, to be started again)"
+            message += " (its worker was lost; it will be started again)"
         elif record.get("lost"):
-            message += " (its worker was lost, started again)"
+            message += " (started again after its worker was lost)"
         message += _over_time(record, started, around)
     task = _text(record.get("task")) or _text(meta.get("name"))
     status = {
@@ -185,32 +189,32 @@ def describe(
 
 
 def final_report(result: object) -> str:
-    """What a task that has succeeded returned, but for its result: what the record keeps where that is large."""
+    """Return what a task returned besides its result. The record keeps this if the result is large."""
     if not isinstance(result, Mapping):
         return "{}"
-    told = {
+    report = {
         name: result[name] for name in ("current", "total") if _number(result.get(name)) is not None
     }
-    return dumps({**told, "status": Progress.of(result).message}).decode()
+    return dumps({**report, "status": Progress.of(result).message}).decode()
 
 
 def _without_result(record: Document) -> Document | None:
-    """What `final_report` has kept of what the task returned; None where its result is not large."""
+    """Return what `final_report` kept of the returned value; None if the result is not large."""
     if not record.get("result_bytes"):
         return None
     with contextlib.suppress(ValueError, TypeError, RecursionError):
-        told = json.loads(record.get("final", ""))
-        return {**told, "result": None} if isinstance(told, dict) else {"result": None}
+        report = json.loads(record.get("final", ""))
+        return {**report, "result": None} if isinstance(report, dict) else {"result": None}
     return {"result": None}
 
 
-def _stopped(record: Document) -> Progress | None:
-    """Where the task was when it last reported: Celery's document loses that once it runs no more."""
+def _last_progress(record: Document) -> Progress | None:
+    """Return the last progress that the task reported. Celery's document loses it when the task stops running."""
     return Progress.load(record.get("progress"))
 
 
 def _number(value: object) -> int | float | None:
-    """The value if it is a number one can draw a bar with; a bool or a NaN is none."""
+    """Return the value if it is a finite number, else None. A bool is not a number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return value if isinstance(value, int) or math.isfinite(value) else None
@@ -225,8 +229,8 @@ def _text(value: object) -> str | None:
 
 
 def _time(value: object) -> float | None:
-    """Seconds since 1970, from a number of them or from a text as Celery stores it."""
-    if type(value) is float and math.isfinite(value):  # as everything that is written here
+    """Return seconds since 1970 from such a number, or from an ISO 8601 string as Celery stores it."""
+    if type(value) is float and math.isfinite(value):  # as this extension writes all times
         return value
     try:
         if isinstance(value, str):
@@ -234,7 +238,7 @@ def _time(value: object) -> float | None:
             return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
         seconds = _number(value)
         return seconds if seconds is None else float(seconds)
-    except (ValueError, OverflowError):  # the year 1, in a zone where it is later
+    except (ValueError, OverflowError):  # such as the year 1 in a zone east of UTC
         return None
 
 
@@ -252,12 +256,12 @@ def _iso_8601(seconds: float) -> str | None:
 
 
 def _clock(seconds: float) -> str:
-    """A time inside a sentence: the page finds this form and shows it in the reader's own zone."""
+    """Format a time for a sentence. The page finds this form and shows it in the reader's time zone."""
     return (_utc(int(seconds)) or "later").replace("+00:00", "Z")
 
 
 def _state(meta: Document, record: Document) -> str:
-    """Celery's state of the task, or what our record says where Celery has stored none."""
+    """Return Celery's state of the task, or the state from our record if Celery has stored none."""
     state = meta.get("status", "PENDING")
     if not isinstance(state, str) or not state:
         return UNREADABLE
@@ -271,7 +275,7 @@ def _state(meta: Document, record: Document) -> str:
 
 
 def _is_running(record: Document) -> bool:
-    """Whether an attempt is on record as running. One that has sent its task once more is over."""
+    """Whether the record says that an attempt is running. An attempt that has sent its task again is over."""
     return bool(record.get("running") and not record.get("resent"))
 
 
@@ -282,35 +286,35 @@ def _waiting(record: Document, around: Surroundings | None) -> str:
     if due and due > around.now:
         return f"Scheduled for {_clock(due)}"
     if queue and around.workers is not None and queue not in around.served:
-        return _nobody(queue, around)
+        return _no_worker(queue, around)
     if around.ahead:
         return f"Waiting: {around.ahead:,} {'task' if around.ahead == 1 else 'tasks'} ahead"
     return "Waiting to be started again" if record.get("attempt") else "Pending..."
 
 
-def _nobody(queue: str, around: Surroundings) -> str:
+def _no_worker(queue: str, around: Surroundings) -> str:
     if around.served:
         return f"Waiting: no worker serves the queue {queue}"
     return "Waiting: no worker is running"
 
 
 def _is_worker_gone(record: Document, around: Surroundings | None) -> bool:
-    """Whether no living worker runs a task that is on record as running."""
+    """Whether the worker of a task that is recorded as running is dead."""
     if around is None or around.workers is None:
         return False
     return _text(record.get("worker")) not in around.workers
 
 
 def _over_time(record: Document, started: float | None, around: Surroundings | None) -> str:
-    """What to say of a task that is over a time limit which its worker's pool cannot keep."""
+    """Return an addition to the sentence of a task that is over a time limit which its pool cannot enforce."""
     limit = "time_limit" in record and _number(record["time_limit"])
     if not limit or started is None or around is None or around.now <= started + limit:
         return ""
-    return f" (over its time limit of {limit:g} s, which cannot be kept in this pool)"
+    return f" (over its time limit of {limit:g} s, which this pool cannot enforce)"
 
 
-def _success(info: object, stopped: Progress | None) -> tuple[Progress, str, object]:
-    total = stopped.total if stopped else 1
+def _success(info: object, last: Progress | None) -> tuple[Progress, str, object]:
+    total = last.total if last else 1
     progress = Progress(total, total)
     if not isinstance(info, Mapping):
         return progress, "Task completed!", info
@@ -321,7 +325,7 @@ def _success(info: object, stopped: Progress | None) -> tuple[Progress, str, obj
 
 
 def _reported_by_hand(info: object) -> Progress | None:
-    """The progress inside a FAILURE that a task stored itself, with `update_state`."""
+    """Return the progress in a FAILURE that a task stored itself with `update_state`."""
     return Progress.of(info) if isinstance(info, Mapping) and "current" in info else None
 
 
@@ -335,11 +339,11 @@ def _retry(info: object, record: Document) -> str:
 
 
 def _revoked(info: object, record: Document) -> str:
-    # Celery stores why: its own word for a task that outlived its `expires` before it was started.
+    # Celery stores "expired" for a task whose `expires` passed before it was started.
     if isinstance(info, Mapping) and info.get("exc_message") in ("expired", ["expired"]):
         return "Expired before it was started"
     if record.get("running") and record.get("unstoppable"):
-        return "Cancelled. It cannot be stopped in this pool and runs on until it ends."
+        return "Cancelled. This pool cannot stop a running task: it runs to its end."
     return "Cancelled"
 
 
@@ -348,10 +352,10 @@ def _failure(info: object, record: Document) -> str:
 
 
 def _error_text(info: object) -> str:
-    """The text of a stored exception, whose class need not exist in this process.
+    """Return the text of a stored exception, whose class need not exist in this process.
 
-    Celery's own way back to an exception object looks its class up and calls it, and raises for a
-    FAILURE that a task stored by hand: the classic 500 of a status route.
+    Celery itself looks the class up and calls it to get an exception object, and raises for a FAILURE that a
+    task stored by hand: the classic 500 of a status route.
     """
     if not isinstance(info, Mapping):
         return str(info) if info not in (None, "") else "Failed"
@@ -360,21 +364,21 @@ def _error_text(info: object) -> str:
     name, arguments = str(info["exc_type"]), info.get("exc_message")
     arguments = arguments if isinstance(arguments, list | tuple) else [arguments]
     if name == "UnpickleableExceptionWrapper" and len(arguments) > 2:
-        # Celery's own, around one that pickle cannot take: its module, name, arguments and text.
+        # Celery wraps an exception that cannot be pickled: module, class name, arguments and text.
         _, name, arguments, *_ = arguments
         arguments = arguments if isinstance(arguments, list | tuple) else [arguments]
-    if name == "Reject":  # Celery's own: the reason, and whether the message goes back
+    if name == "Reject":  # celery.exceptions.Reject(reason, requeue)
         return f"Rejected: {arguments[0]}" if arguments and arguments[0] else "Rejected"
-    if name == "NotRegistered" and arguments:  # Celery's own, with the task's name alone
-        return f"The worker that took it knows no task {arguments[0]}"
+    if name == "NotRegistered" and arguments:  # raised by Celery, with the name of the task
+        return f"The worker that received it has no task named {arguments[0]}"
     if len(arguments) == 1 and isinstance(arguments[0], str) and name != "KeyError":
         return arguments[0] or name
     builtin = getattr(builtins, name, None) if info.get("exc_module") == "builtins" else None
     if isinstance(builtin, type) and issubclass(builtin, Exception):
-        with contextlib.suppress(Exception):  # arguments that this exception cannot have had
+        with contextlib.suppress(Exception):  # arguments that this class does not accept
             return str(builtin(*arguments)) or name  # "[Errno 2] No such file or directory: 'x'"
-    told = ", ".join(str(argument) for argument in arguments if argument not in (None, ""))
-    return f"{name}: {told}" if told else name
+    text = ", ".join(str(argument) for argument in arguments if argument not in (None, ""))
+    return f"{name}: {text}" if text else name
 
 
 def _seconds_left(

@@ -1,4 +1,4 @@
-"""How a worker of an app is started: for the page, and for an error of `celery -A`."""
+"""The command that starts a worker of an app, for the page and for an error of `celery -A`."""
 
 import sys
 from functools import partial
@@ -11,7 +11,7 @@ from flask_longtask.installed import EXTENSION, Installed
 
 
 def worker_command(app: Flask) -> str:
-    """`LONGTASK_WORKER_COMMAND`, or what the app's module tells; "" if nothing does."""
+    """Return `LONGTASK_WORKER_COMMAND`, or a command that is found from the app's module, or ""."""
     configured: str = app.config["LONGTASK_WORKER_COMMAND"]
     if configured:
         return configured
@@ -19,20 +19,20 @@ def worker_command(app: Flask) -> str:
     of_module = vars(module) if module else {}
     here: Installed = app.extensions[EXTENSION]
     if not any(value is here.flask_app for value in of_module.values()):
-        return ""  # a factory has made it, and whether a worker would call that is not known here
+        return ""  # made by a factory, which a worker that imports the module may not call
     names = [name for name, value in of_module.items() if value is here.celery]
-    # `app.name` is right under `python app.py`, too.
+    # With `python app.py`, `app.import_name` is `__main__`; `app.name` is right.
     return f"celery -A {app.name}.{names[0]} worker" if names else ""
 
 
 def init_app(app: Flask) -> None:
-    # An imported template sees globals only.
+    # A macro that another template imports sees only globals.
     app.jinja_env.globals.setdefault("longtask_worker_command", partial(worker_command, app))
     app.user_options = _UserOptions(app)  # type: ignore[attr-defined]
 
 
 class _UserOptions:
-    """Stands where `celery -A app` looks for Celery's own `user_options`, in a Flask app."""
+    """Stands in a Flask app where `celery -A app` looks for the `user_options` of a Celery app."""
 
     def __init__(self, app: Flask) -> None:
         self._app = app

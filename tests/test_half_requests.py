@@ -173,5 +173,5 @@ def test_it_is_said_that_the_body_is_not_whole(ours: WebServer) -> None:
     answer = send(ours, post("/longtask", FORM, "Content-Length: 60"), b"steps=10000")
 
     assert "application/problem+json" in answer.head
-    assert b"The body is not whole" in answer.body
+    assert b"The body is incomplete" in answer.body
     assert "Traceback" not in ours.log.read_text()

@@ -82,7 +82,7 @@ def test_there_is_no_result_before_the_end_and_of_a_failure(client: Any, redis: 
     answer = client.get("/result/failed")
 
     assert answer.status_code == 404
-    assert answer.json["detail"] == "The task has no result: it is FAILURE."
+    assert answer.json["detail"] == "The task has no result: its state is FAILURE."
 
 
 def test_a_long_message_is_cut_where_it_is_stored(

@@ -244,7 +244,7 @@ def test_a_bar_whose_task_has_expired_meanwhile_says_so(page: Page, site: WebSer
     answer = {"tasks": {task_id: None}}
     page.route("**/status?*", lambda route: route.fulfill(json=answer))
     expect(tasks_of(page)).to_contain_text("Expired")
-    expect(tasks_of(page)).to_contain_text("This is the last that was seen.")
+    expect(tasks_of(page)).to_contain_text("Its last known state is shown.")
     requests.delete(f"{site.url}/status/{task_id}", timeout=PATIENCE).raise_for_status()
 
 

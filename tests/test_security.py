@@ -388,7 +388,7 @@ def test_a_browser_is_asked_once(guarded: WebServer) -> None:
             f"{guarded.url}/session", data={**form, "token": "x"}, timeout=PATIENCE
         )
         assert wrong.status_code == 401
-        assert "That is not the token." in wrong.text
+        assert "The token is wrong." in wrong.text
         assert 'value="/outbox?y=1"' in wrong.text
         right = session.post(
             f"{guarded.url}/session", data=form, timeout=PATIENCE, allow_redirects=False
@@ -466,7 +466,7 @@ def test_a_person_gives_the_token_and_then_the_page_works(
     expect(page.get_by_label("Token")).to_be_focused()
     page.get_by_label("Token").fill("wrong")
     page.get_by_role("button", name="Open").click()
-    expect(page.get_by_text("That is not the token.")).to_be_visible()
+    expect(page.get_by_text("The token is wrong.")).to_be_visible()
     page.get_by_label("Token").fill(TOKEN)
     page.get_by_role("button", name="Open").click()
 

@@ -153,7 +153,7 @@ def test_a_cancelled_task_that_cannot_be_stopped_says_so_as_long_as_it_runs_on()
     record = {"cancelled": ago(1), "ended": ago(1), "running": 1, "unstoppable": 1}
 
     runs_on = told(revoked, record)["status"]
-    assert runs_on == "Cancelled. It cannot be stopped in this pool and runs on until it ends."
+    assert runs_on == "Cancelled. This pool cannot stop a running task: it runs to its end."
     assert told(revoked, {**record, "running": 0})["status"] == "Cancelled"
     assert told(revoked, {**record, "unstoppable": 0})["status"] == "Cancelled"
 
@@ -163,7 +163,7 @@ def test_a_time_limit_that_a_pool_cannot_keep_is_told_once_it_is_over() -> None:
 
     assert told(None, {**record, "started": ago(9)}, SOMEBODY)["status"] == "Started"
     over = told(None, {**record, "started": ago(11)}, SOMEBODY)["status"]
-    assert over == "Started (over its time limit of 10 s, which cannot be kept in this pool)"
+    assert over == "Started (over its time limit of 10 s, which this pool cannot enforce)"
 
 
 def test_a_task_that_nobody_knows_to_have_been_queued_has_failed() -> None:
@@ -217,17 +217,17 @@ def test_the_time_left_of_a_task_that_nobody_runs_is_not_known() -> None:
 
     assert (at_it["status"], at_it["eta"]) == ("Folding", pytest.approx(33))
     assert (lost["status"], lost["eta"]) == (
-        "Folding (its worker was lost, to be started again)",
+        "Folding (its worker was lost; it will be started again)",
         None,
     )
-    assert taken_over["status"] == "Folding (its worker was lost, started again)"
+    assert taken_over["status"] == "Folding (started again after its worker was lost)"
     assert taken_over["eta"] == pytest.approx(33)
 
 
 def test_a_task_that_its_worker_does_not_know_says_so() -> None:
     task = told(stored("FAILURE", raised("NotRegistered", "shop.pack", module="celery.exceptions")))
 
-    assert task["status"] == "The worker that took it knows no task shop.pack"
+    assert task["status"] == "The worker that received it has no task named shop.pack"
     assert told(stored("FAILURE", raised("NotRegistered")))["status"] == "NotRegistered"
 
 
@@ -403,7 +403,7 @@ def test_what_is_no_document_of_celerys_is_told_as_such() -> None:
     task = told({"status": UNREADABLE}, reached(7, 40))
 
     assert task["state"] == UNREADABLE
-    assert task["status"] == "What is stored about this task cannot be read"
+    assert task["status"] == "The stored data of this task cannot be read"
     assert bar(task) == (7, 40, 17)
 
 

@@ -346,7 +346,7 @@ def test_a_task_is_a_function_and_can_be_applied_without_redis(site: Site) -> No
 
 
 def test_what_was_only_applied_is_no_started_task(site: Site) -> None:
-    message = r"^The task was run by apply\(\), of which nothing is recorded: start it by delay"
+    message = r"^The task was run with apply\(\), which records nothing. Start it with delay"
     result = site.add.apply((1, 2))
     with site.app.test_request_context(), pytest.raises(RuntimeError, match=message):
         accepted(result)

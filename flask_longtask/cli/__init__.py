@@ -1,4 +1,4 @@
-"""The commands `flask longtask …`: one module for each kind, registered with the group when it is imported."""
+"""The commands `flask longtask …`: each module registers its commands with the group when it is imported."""
 
 from flask_longtask.cli import doctor, serving, tasks, watch
 from flask_longtask.cli.group import cli

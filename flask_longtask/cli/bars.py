@@ -1,4 +1,4 @@
-"""A bar on the terminal for each task that is watched. Needs Rich, which is optional."""
+"""A bar on the terminal for each watched task. Needs Rich, which is optional."""
 
 from datetime import timedelta
 
@@ -57,7 +57,7 @@ class Bars(View):
 
 
 class _TimeLeft(ProgressColumn):
-    """The seconds left by what the task has reported, which Rich would guess anew."""
+    """The seconds left as the status object has them. Rich would estimate them itself."""
 
     def render(self, task: Task) -> Text:
         left = task.fields.get("left")

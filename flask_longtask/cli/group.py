@@ -1,4 +1,4 @@
-"""The group `flask longtask`, and what its commands share: the Celery app, exit statuses, errors, output."""
+"""The group `flask longtask`, and what its commands share: the Celery app, exit statuses, errors and output."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -18,21 +18,21 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 #: Exit statuses.
 WELL = 0
-FAILED = 1  # a task has failed, cannot be cancelled any more, or there is something to mend
-UNKNOWN = 2  # no such task; also what Click exits with for a command that cannot be understood
+FAILED = 1  # a task failed, a task to cancel had already ended, or there is something to mend
+UNKNOWN = 2  # no such task; also Click's exit status for wrong usage
 REVOKED = 3
-NO_ANSWER = 4  # Redis or the broker does not answer, or takes no task
-INTERRUPTED = 130  # by Ctrl-C, as a shell has it
+NO_ANSWER = 4  # Redis or the broker does not answer, or the queue is full
+INTERRUPTED = 130  # Ctrl-C: 128 + SIGINT, as shells have it
 
 
 class NoAnswer(click.ClickException):
-    """Redis or the broker does not answer, or takes no task."""
+    """Redis or the broker does not answer, or the queue is full."""
 
     exit_code = NO_ANSWER
 
 
 class Unusable(click.ClickException):
-    """What was asked for cannot be understood, or is not there."""
+    """The arguments of a command are wrong, or name something that does not exist."""
 
     exit_code = UNKNOWN
 
@@ -53,12 +53,12 @@ class _Group(AppGroup):
 
 cli = _Group("longtask", help="Long-running tasks: list, watch, start and cancel them.")
 
-#: For scripts.
+#: The option for scripts.
 as_json = click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 
 
 def celery_app() -> Celery:
-    """The Celery app of the Flask app."""
+    """Return the Celery app of the Flask app. Exit with an error if the app has no LongTask."""
     try:
         return installed().celery
     except RuntimeError as error:
@@ -66,12 +66,12 @@ def celery_app() -> Celery:
 
 
 def echo_json(document: object) -> None:
-    """One document on a line of its own."""
+    """Write a document on one line."""
     click.echo(dumps(document))
 
 
 def echo_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Columns as wide as what stands in them."""
+    """Write a table whose columns are as wide as their widest cell."""
     lines = [heads, *([printable(cell) for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
     for line in lines:
@@ -80,15 +80,15 @@ def echo_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 
 
 def printable(text: object) -> str:
-    """On one line, and without anything that a terminal would take for a command."""
+    """Return the text on one line, with a space for each non-printable character."""
     return "".join(c if c.isprintable() else " " for c in str(text))
 
 
 def sentence(error: object) -> str:
-    """What an error says, with a full stop."""
+    """Return the message of an error, ending in one full stop."""
     return printable(error).strip().rstrip(".") + "."
 
 
 def summary(status: Mapping[str, Any]) -> str:
-    """How a task is, on one line."""
+    """Return the state, percentage and message of a task on one line."""
     return f"{status['state']} {status['percent']}% {printable(status['status'])}".rstrip()

@@ -1,4 +1,4 @@
-"""The commands `workers` and `queues`: who runs the tasks, and who could."""
+"""The commands `workers` and `queues`: which workers run tasks, and which queues they serve."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -21,12 +21,12 @@ class QueueState(NamedTuple):
 
     @property
     def is_stuck(self) -> bool:
-        """Whether something waits that nobody will take."""
+        """Whether messages wait in the queue and no living worker serves it."""
         return bool(self.waiting and not self.workers)
 
 
 def look_at_queues(app: Celery, heard: Iterable[Heard]) -> list[QueueState]:
-    """The queues of the app's settings, those that a worker serves, and others in which tasks wait."""
+    """Return the queues of the app's settings, those that a worker serves, and others in which tasks wait."""
     living = [worker for worker in heard if worker.is_alive]
     known = set(app.amqp.queues) | {queue for worker in living for queue in worker.queues}
     others = {queue for store in app.stores for queue in store.tasks.queues()} - known
@@ -40,7 +40,7 @@ def look_at_queues(app: Celery, heard: Iterable[Heard]) -> list[QueueState]:
 @cli.command()
 @as_json_option
 def workers(as_json: bool) -> None:
-    """List the workers: the queues they serve, and what they run."""
+    """List the workers, the queues they serve and the tasks they run."""
     backend = celery_app().backend
     heard = backend.store.workers.heard()
     running = backend.describe([i for worker in heard for i in worker.running])
@@ -68,7 +68,7 @@ def workers(as_json: bool) -> None:
 @cli.command()
 @as_json_option
 def queues(as_json: bool) -> None:
-    """List the queues: how many messages wait in each, and who serves it."""
+    """List the queues, how many messages wait in each and which workers serve it."""
     app = celery_app()
     found = look_at_queues(app, app.backend.store.workers.heard())
     if as_json:

@@ -22,7 +22,7 @@ from flask_longtask.cli.group import (
 )
 from flask_longtask.cli.watch import follow
 
-#: Names of tasks that an error lists.
+#: The most names of tasks that an error lists.
 MOST_NAMED = 10
 
 
@@ -32,14 +32,14 @@ MOST_NAMED = 10
     type=click.IntRange(1, 10_000),
     default=50,
     show_default=True,
-    help="How many are listed.",
+    help="How many tasks to list.",
 )
 @as_json
 def list_tasks(limit: int, as_json: bool) -> None:
     """List the open tasks, newest first.
 
-    Those that wait, are scheduled or run, whoever has started them. A task that has ended is not listed, nor is
-    one that is to follow another in a chain before its turn; `watch` knows them by their ids.
+    Open tasks wait, are scheduled or run, whoever started them. Tasks that have ended are not listed, nor are tasks
+    of a chain before their turn; `watch` shows both by their ids.
     """
     backend = celery_app().backend
     task_ids, number = backend.store.tasks.list_open(limit)
@@ -48,7 +48,7 @@ def list_tasks(limit: int, as_json: bool) -> None:
         echo_json({"tasks": tasks, "open": number})
         return
     if not tasks:
-        click.echo("No task is open.")
+        click.echo("There are no open tasks.")
         return
     now = backend.store.clock.now()
     rows = [
@@ -70,21 +70,21 @@ def list_tasks(limit: int, as_json: bool) -> None:
 @cli.command()
 @click.argument("name", metavar="TASK")
 @click.argument("arguments", metavar="[JSON]", default="[]")
-@click.option("--watch", "is_watched", is_flag=True, help="Watch it until it ends.")
+@click.option("--watch", "is_watched", is_flag=True, help="Watch the task until it ends.")
 @as_json
 def start(name: str, arguments: str, is_watched: bool, as_json: bool) -> None:
     """Start a task and print its id.
 
-    TASK is its name, or the last part of it if no other task's name ends in it. JSON is an object of named arguments
-    or an array of arguments in their order.
+    TASK is the task's full name, or the last part of the name if no other task shares it. JSON is an object of
+    keyword arguments or an array of positional arguments.
     """
     app = celery_app()
     task = _find(app, name)
     args, kwargs = _read(arguments)
     try:
         task_id = str(task.apply_async(args, kwargs).id)
-    except TypeError as error:  # Celery compares the arguments with the task's own
-        raise Unusable(f"{task.name} cannot be called so: {error}.") from error
+    except TypeError as error:  # Celery checks the arguments against the task's signature
+        raise Unusable(f"{task.name} cannot be called with these arguments: {error}.") from error
     if not as_json:
         click.echo(task_id)
     elif not is_watched:
@@ -100,7 +100,7 @@ def start(name: str, arguments: str, is_watched: bool, as_json: bool) -> None:
 def cancel(task_ids: tuple[str, ...], as_json: bool) -> None:
     """Cancel tasks.
 
-    Exits with 0 if all of them are cancelled now, with 1 if one had ended before, with 2 if there is no such task.
+    Exits with 0 if all of them were cancelled, with 1 if one had already ended, with 2 if one does not exist.
     """
     backend = celery_app().backend
     code = WELL
@@ -111,7 +111,7 @@ def cancel(task_ids: tuple[str, ...], as_json: bool) -> None:
             said = "Cancelled."
         else:
             ended = backend.describe([task_id])[task_id] or status
-            said = f"It had ended already: {ended['state']}."
+            said = f"It had already ended: {ended['state']}."
             code = code or FAILED
         if not as_json:
             click.echo(f"{task_id}: {said}")
@@ -121,7 +121,7 @@ def cancel(task_ids: tuple[str, ...], as_json: bool) -> None:
 
 
 def _find(app: Celery, name: str) -> celery.Task:
-    """The task of this name, full or short."""
+    """Return the task with this full or short name. Raises Unusable, which suggests names."""
     app.loader.import_default_modules()
     if name in app.tasks:
         return app.tasks[name]
@@ -130,19 +130,19 @@ def _find(app: Celery, name: str) -> celery.Task:
     if len(found) == 1:
         return app.tasks[found[0]]
     if found:
-        raise Unusable(f"{name} may be {' or '.join(found)}: give the full name.")
+        raise Unusable(f"{name} is ambiguous: give the full name, {' or '.join(found)}.")
     if not names:
-        raise Unusable(f"There is no task {name}: the app has none.")
+        raise Unusable(f"There is no task {name}: the app has no tasks.")
     short = {known.rpartition(".")[2]: known for known in names}
     close = difflib.get_close_matches(name, [*names, *short], n=1)
     if close:
-        raise Unusable(f"There is no task {name}. Is it {short.get(close[0], close[0])}?")
+        raise Unusable(f"There is no task {name}. Did you mean {short.get(close[0], close[0])}?")
     more = ", …" if len(names) > MOST_NAMED else ""
-    raise Unusable(f"There is no task {name}. There are {', '.join(names[:MOST_NAMED])}{more}.")
+    raise Unusable(f"There is no task {name}. The app has {', '.join(names[:MOST_NAMED])}{more}.")
 
 
 def _read(text: str) -> tuple[list[Any], dict[str, Any]]:
-    """The arguments that are given as JSON."""
+    """Read positional or keyword arguments from JSON."""
     try:
         arguments = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -155,7 +155,7 @@ def _read(text: str) -> tuple[list[Any], dict[str, Any]]:
 
 
 def _age(submitted: str | None, now: float) -> str:
-    """How long ago that was, as a number of the largest unit that it has two of."""
+    """Return the age of a task in the largest unit of which it has at least two, such as `90s` or `2m`."""
     if submitted is None:
         return "?"
     seconds = max(0, int(now - datetime.fromisoformat(submitted).astimezone(UTC).timestamp()))

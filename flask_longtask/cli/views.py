@@ -1,4 +1,4 @@
-"""What `watch` writes where there is no terminal to draw bars on: lines for people, or for programs."""
+"""What `watch` writes where it draws no bars: lines of text for people, or of JSON for programs."""
 
 import click
 
@@ -10,9 +10,9 @@ GONE = "There is no such task: it was never submitted, or its result has expired
 
 
 class View:
-    """Shows how tasks are."""
+    """Shows the status of tasks."""
 
-    _is_blind = False
+    _is_away = False
 
     def __enter__(self) -> "View":
         return self
@@ -21,35 +21,35 @@ class View:
         pass
 
     def show(self, task_id: str, status: Status) -> None:
-        """A task is so now; None for one that does not exist, or not any more."""
-        if self._is_blind:
-            self._is_blind = False
+        """Show the present status of a task; None for one that does not exist (any more)."""
+        if self._is_away:
+            self._is_away = False
             self.say("Redis answers again.")
         self.draw(task_id, status)
 
-    def lose_sight(self) -> None:
-        """Redis does not answer. What is shown next is how the tasks are when it does again."""
-        if not self._is_blind:
-            self._is_blind = True
+    def say_away(self) -> None:
+        """Say once that Redis does not answer. The next `show` says that it answers again."""
+        if not self._is_away:
+            self._is_away = True
             self.say(AWAY)
 
     def draw(self, task_id: str, status: Status) -> None:
         raise NotImplementedError
 
     def say(self, text: str) -> None:
-        """Something that is not about one task."""
+        """Write a sentence that is not about one task."""
         click.echo(text, err=True)
 
 
 class Lines(View):
-    """A line for each change."""
+    """Writes a line for each change."""
 
     def draw(self, task_id: str, status: Status) -> None:
         click.echo(f"{task_id}: {GONE if status is None else summary(status)}")
 
 
 class JsonLines(View):
-    """A status object for each change; for a task that does not exist one without a state."""
+    """Writes a status object for each change; its state is null for a task that does not exist."""
 
     def draw(self, task_id: str, status: Status) -> None:
         echo_json({"task_id": task_id, "state": None, "status": GONE} if status is None else status)

@@ -1,4 +1,4 @@
-"""The command `watch`: follows tasks until they have ended, and exits as they did."""
+"""The command `watch`: follows tasks until they have ended. Its exit status says how they ended."""
 
 import logging
 import sys
@@ -16,7 +16,7 @@ from flask_longtask.json_text import dumps, loads
 from flask_longtask.status import ENDED_STATES
 from flask_longtask.web.streams.subscription import LOOK_INTERVAL, Status, Subscription
 
-#: Seconds after which Ctrl-C is noticed where a wait for a lock cannot be interrupted.
+#: Seconds within which Ctrl-C takes effect where waiting for a lock cannot be interrupted.
 WAIT = 1.0
 
 
@@ -26,18 +26,18 @@ WAIT = 1.0
 def watch(task_ids: tuple[str, ...], as_json: bool) -> None:
     """Watch tasks until they have ended.
 
-    On a terminal with a bar for each, elsewhere with a line for each change; with --json a line is a status object.
-    Ctrl-C ends the watching, not the tasks.
+    Draws a bar for each task on a terminal, and writes a line for each change elsewhere. With --json, each line is a
+    status object. Ctrl-C stops watching; the tasks go on.
 
     Exits with 0 for SUCCESS, 1 for FAILURE, 2 if there is no such task, 3 for REVOKED, 130 after Ctrl-C. With
-    several tasks it is that of the first one given that has not succeeded.
+    several tasks, the first one on the command line that did not succeed decides.
     """
     click.get_current_context().exit(follow(task_ids, as_json))
 
 
 def follow(task_ids: Sequence[str], as_json: bool) -> int:
     """Show the tasks until they have ended. Returns the exit status."""
-    # What the subscription says in the log of a web server, a view says here.
+    # The view says what the subscription would write to the log.
     logging.getLogger("flask_longtask").addHandler(logging.NullHandler())
     app = celery_app()
     view: View = JsonLines() if as_json else _view_for_people()
@@ -51,14 +51,14 @@ def follow(task_ids: Sequence[str], as_json: bool) -> int:
                 while left:
                     for news in watcher.wait(WAIT):
                         if not news.text:
-                            view.lose_sight()
+                            view.say_away()
                             continue
                         status = statuses[news.task_id] = loads(news.text)
                         view.show(news.task_id, status)
                         if news.ended:
                             left.discard(news.task_id)
     except KeyboardInterrupt:
-        click.echo("Not watched any more. What has not ended goes on.", err=True)
+        click.echo("Stopped watching. Tasks that have not ended go on.", err=True)
         return INTERRUPTED
     return next(filter(None, map(_exit_status, statuses.values())), WELL)
 
@@ -74,12 +74,12 @@ def _view_for_people() -> View:
 
 
 def _first_look(backend: RedisBackend, task_ids: Sequence[str], view: View) -> dict[str, Status]:
-    """How the tasks are, as soon as Redis answers."""
+    """Return the statuses of the tasks, and show them, as soon as Redis answers."""
     while True:
         try:
             statuses: Mapping[str, Status] = backend.describe(task_ids)
         except RedisError:
-            view.lose_sight()
+            view.say_away()
             time.sleep(LOOK_INTERVAL)
             continue
         for task_id, status in statuses.items():

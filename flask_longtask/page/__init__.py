@@ -1,1 +1,1 @@
-"""The browser's side: templates, style sheet, script, and where nanobar comes from. No route lives here."""
+"""The browser's side: templates, style sheets, scripts, and the source of nanobar. No route lives here."""

@@ -1,4 +1,4 @@
-"""Where the page gets nanobar.js from: the app's own copy, or a CDN where there is none."""
+"""Where the page loads nanobar from: the app's own copy or, without one, a CDN."""
 
 from pathlib import Path
 
@@ -11,19 +11,19 @@ _INTEGRITY = "sha384-8ZoAJVXMSRmf7z+baNiSMJlwVXqCOM8fd+L0HEpqZC9XAdEuNW5Fs1rpowM
 
 
 def init_app(app: Flask) -> None:
-    """Give `longtask/bars.html` what it needs: an imported template sees globals only."""
+    """Make `script` a template global: a macro that another template imports, as `bars`, sees only globals."""
     app.jinja_env.globals.setdefault("longtask_nanobar", script)
 
 
 def script() -> dict[str, str | None]:
-    """The `src` and the `integrity` of nanobar's script."""
+    """Return the `src` and the `integrity` of nanobar's script element."""
     if _is_here(current_app):
         return {"src": url_for("static", filename=_FILE), "integrity": None}
     return {"src": _CDN, "integrity": _INTEGRITY}
 
 
 def hosts(app: Flask) -> list[str]:
-    """The other hosts that the page loads scripts from, for a content security policy."""
+    """Return the other hosts from which the page loads scripts, for a content security policy."""
     return [] if _is_here(app) else [_CDN_HOST]
 
 

@@ -1,7 +1,6 @@
-"""Tests of one's own app: its tasks run without a Redis and without a worker's process. No pytest is needed here.
+"""Test helpers for apps: they run tasks without Redis and without a worker process. pytest is not required.
 
-What is given here stands in for the servers only. Routes, the store's scripts, the status objects and the tasks are
-the real ones.
+The helpers replace only the servers. Routes, the store's scripts, the status objects and the tasks are the real ones.
 """
 
 from collections.abc import Iterator
@@ -24,14 +23,15 @@ def eager(app: Flask) -> Iterator[Celery]:
             started = client.post("/start")
             assert client.get(started.location).json["state"] == "SUCCESS"
 
-    When `delay()` returns, the task has ended, and so have those that followed it: retries, chains, groups and chords
-    are run as a worker runs them, from their messages, but without waiting for a `countdown` or `eta`. A task is in a
-    context of its own: it sees nothing of the request that has started it, and of its database only what is committed.
+    When `delay()` returns, the task and all tasks that follow it have ended: retries, chains, groups and chords run
+    from their messages, as in a worker, but without waiting for a `countdown` or `eta`. A task runs in a context of
+    its own: it sees nothing of the request that started it, and only what that request has committed to the database.
 
-    What a task raises is its FAILURE; with Celery's setting `task_eager_propagates` it is raised by `delay()`, too.
+    A task that raises ends as FAILURE; with Celery's setting `task_eager_propagates`, `delay()` raises the exception,
+    too.
 
-    All is forgotten at the end. Gives the app's Celery app. Raises RuntimeError for an app without LongTask, for one
-    that is in `eager` or `worker` already, and where fakeredis is not installed.
+    Yields the app's Celery app. All tasks and results are discarded at the end. Raises RuntimeError if the app has no
+    LongTask, if it is already in `eager` or `worker`, or if fakeredis is not installed.
     """
     celery_app = _celery_of(app)
     from flask_longtask.testing.inline import Eager  # noqa: PLC0415  # needs fakeredis
@@ -48,12 +48,12 @@ def worker(app: Flask, concurrency: int = 1, **options: Any) -> Iterator[Any]:
             started = client.post("/start")
             ended = client.get(started.location, headers={"Prefer": "wait=10"})
 
-    It runs `concurrency` tasks at a time, each in a thread. Such a thread cannot be ended: a cancelled task stops at
-    its next report, and time limits do not count. `options` are those of `celery.contrib.testing.worker.start_worker`,
-    such as `queues` or `shutdown_timeout`, the seconds for which the tasks that still run at the end are waited for
-    (10); RuntimeError is raised for those that take longer.
+    The worker runs `concurrency` tasks at a time, each in a thread. A thread cannot be terminated: a cancelled task
+    stops at its next report, and time limits have no effect. `options` are passed to
+    `celery.contrib.testing.worker.start_worker`, such as `queues`, or `shutdown_timeout`: the seconds to wait at the
+    end for tasks that still run (default 10). RuntimeError is raised if they take longer.
 
-    All is forgotten at the end. Gives Celery's worker. Raises as `eager` does.
+    Yields Celery's worker. All tasks and results are discarded at the end. Raises the same errors as `eager`.
     """
     celery_app = _celery_of(app)
     from flask_longtask.testing.threaded import run_worker  # noqa: PLC0415  # needs fakeredis

@@ -1,6 +1,6 @@
-"""A Celery app whose Redis and broker are in this process: fakeredis and Kombu's memory. What runs tasks is elsewhere.
+"""A Celery app whose Redis (fakeredis) and broker (Kombu's memory transport) are in this process. It runs no tasks.
 
-The store, its scripts and the result backend are those of any app: only the connection to Redis is another.
+The store, its scripts and the result backend are the usual ones; only the connection to Redis differs.
 """
 
 from collections import defaultdict
@@ -21,14 +21,14 @@ from flask_longtask.celery.backend import RedisBackend
 from flask_longtask.celery.broker.short_waits import ShortWaits
 from flask_longtask.celery.sender import AMQP
 
-#: What `INFO` answers, which fakeredis does not know: as much of it as is asked for here.
+#: A script in place of `INFO`, which fakeredis does not implement, with the fields that the store reads.
 _INFO = r"""
 local time = redis.call('TIME')
 return string.format('server_time_usec:%.0f', time[1] * 1000000 + time[2])
     .. '\r\nuptime_in_seconds:3600\r\nmaxmemory:0\r\nmaxmemory_policy:noeviction\r\n'
 """
 
-#: Connections and producers that may be in use at the same moment.
+#: The most connections, and the most producers, in use at a time.
 _POOL_LIMIT = 100
 
 
@@ -46,7 +46,7 @@ class _Packer(PythonRespSerializer):
 
 
 def new_redis() -> dict[str, Any]:
-    """A Redis in this process that nobody else knows: the parameters by which a ConnectionPool connects to it."""
+    """Make a private Redis in this process. Returns the parameters with which a ConnectionPool connects to it."""
     return {
         "connection_class": FakeRedisConnection,
         "server": FakeServer(),
@@ -62,7 +62,7 @@ class _Backend(RedisBackend):
 
 
 def _new_broker() -> type:
-    """A broker in this process that nobody else knows: the transport that leads to it."""
+    """Make a private broker in this process. Returns the transport that leads to it."""
     channel = type(
         "Channel", (memory.Channel,), {"queues": {}, "events": defaultdict(set), "do_restore": True}
     )
@@ -71,7 +71,7 @@ def _new_broker() -> type:
 
 
 class Servers:
-    """What stands in for Redis and the broker."""
+    """The replacements for Redis and the broker."""
 
     def __init__(self, app: Celery) -> None:
         self.backend = _Backend(app)
@@ -93,20 +93,20 @@ class Servers:
 
 
 class InMemory(Celery):
-    """A Celery app with `servers` in the place of its own."""
+    """A Celery app that uses `servers` instead of its configured Redis and broker."""
 
     servers: Servers
 
     @classmethod
     @contextmanager
     def put_into(cls, celery_app: Celery) -> Iterator[Self]:
-        """Let an app be one of this class until the end."""
+        """Make an app an instance of this class until the context ends."""
         if isinstance(celery_app, InMemory):
             raise RuntimeError(
                 f"The Celery app {celery_app.main!r} is in eager() or worker() already."
             )
-        theirs = type(celery_app), type(celery_app.amqp)
-        # By it Celery does without messages, and so without all that depends on them.
+        original_classes = type(celery_app), type(celery_app.amqp)
+        # With task_always_eager Celery sends no messages, and skips all that depends on them.
         always_eager, celery_app.conf.task_always_eager = celery_app.conf.task_always_eager, False
         servers = celery_app.__dict__["servers"] = Servers(celery_app)
         adapt(celery_app, cls)
@@ -115,7 +115,7 @@ class InMemory(Celery):
             yield celery_app
         finally:
             servers.close()
-            celery_app.__class__, celery_app.amqp.__class__ = theirs
+            celery_app.__class__, celery_app.amqp.__class__ = original_classes
             celery_app.conf.task_always_eager = always_eager
             del celery_app.__dict__["servers"]
 
@@ -132,7 +132,7 @@ class InMemory(Celery):
     def pool(self) -> Any:
         return self.servers.connections
 
-    # Not class attributes: what an app has found out of itself before would go before these.
+    # Properties, not class attributes: values that the app has cached before would hide class attributes.
 
     @property
     def broker_is_store(self) -> bool:

@@ -1,4 +1,4 @@
-"""Runs tasks from their messages, in the thread that sends them. What they are sent by and stored in is elsewhere."""
+"""Runs tasks from their messages, in the thread that sends them. The broker and the store are in in_memory.py."""
 
 import threading
 from collections.abc import Iterator
@@ -20,18 +20,18 @@ from flask_longtask.web.protection.idempotency import FlaskRequests
 
 class _Requests(FlaskRequests):
     def on_accepted(self, task_id: str, acceptance: Acceptance) -> None:
-        """That it waits is not true any more when the request is answered."""
+        """Keep nothing: the task no longer waits when the request is answered."""
 
 
 class _Pool(BasePool):  # type: ignore[misc]  # Celery has no types
-    """A worker's pool that runs a task at once, and lets through what ends a test."""
+    """A worker pool that runs a task at once, and passes on exceptions that end a test."""
 
     def on_apply(self, *args: Any, **options: Any) -> None:
         apply_target(*args, **options, propagate=(BaseException,))
 
 
 class Eager(InMemory):
-    """A Celery app that runs what it sends."""
+    """A Celery app that runs each task when it sends it."""
 
     _turn: Any
     _runs = False
@@ -49,8 +49,9 @@ class Eager(InMemory):
 
     def send_task(self, *args: Any, **options: Any) -> Any:
         result = super().send_task(*args, **options)
-        with self._turn:  # one thread after another
-            if not self._runs:  # else it is a task that sends, and the loop below goes on with it
+        with self._turn:  # one thread at a time
+            # A task that is sent by a running one is run by the loop of the outer call.
+            if not self._runs:
                 self._run_all()
         return result
 
@@ -65,7 +66,7 @@ class Eager(InMemory):
         self.set_current()
         self._runs = True
         try:
-            # Without this thread's context, the request above all: a worker has none of it.
+            # In an empty context, without the request in particular: a worker has none of them.
             Context().run(self._run_messages)
         finally:
             self._runs = False
@@ -80,7 +81,7 @@ class Eager(InMemory):
             while message := self._next(connection.default_channel):
                 task = self.tasks.get(message.headers["task"])
                 if task is None:
-                    message.ack()  # another app's, for which it goes on waiting
+                    message.ack()  # a task of another app, which stays PENDING
                     continue
                 request_class: type = symbol_by_name(task.Request)  # type: ignore[no-untyped-call]
                 request = request_class(
@@ -91,7 +92,7 @@ class Eager(InMemory):
                     on_ack=message.ack_log_error,
                     on_reject=message.reject_log_error,
                 )
-                with denied_join_result():  # as in a worker: else it would wait for ever
+                with denied_join_result():  # as in a worker: waiting for a result would never end
                     request.execute_using_pool(pool)
 
     def _next(self, channel: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The pytest fixtures. What they do is in `flask_longtask.testing`, for those who use no pytest."""
+"""The pytest fixtures. `flask_longtask.testing` has the same as context managers, for use without pytest."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,11 +8,11 @@ import pytest
 
 @pytest.fixture
 def longtask_eager(app: Any) -> Iterator[Any]:
-    """The tasks of your fixture `app` run in the call that starts them, without Redis: `flask_longtask.testing.eager`.
+    """Run each task of your fixture `app` in the call that starts it, without Redis: `flask_longtask.testing.eager`.
 
-    Gives the app's Celery app.
+    Yields the app's Celery app.
     """
-    from flask_longtask.testing import eager  # noqa: PLC0415  # for those who use it
+    from flask_longtask.testing import eager  # noqa: PLC0415  # only for tests that use it
 
     with eager(app) as celery_app:
         yield celery_app
@@ -20,11 +20,11 @@ def longtask_eager(app: Any) -> Iterator[Any]:
 
 @pytest.fixture
 def longtask_worker(app: Any) -> Iterator[Any]:
-    """A worker in a thread for your fixture `app`, without Redis: `flask_longtask.testing.worker`.
+    """Run a worker for your fixture `app` in a thread, without Redis: `flask_longtask.testing.worker`.
 
-    Gives Celery's worker.
+    Yields Celery's worker.
     """
-    from flask_longtask.testing import worker  # noqa: PLC0415  # for those who use it
+    from flask_longtask.testing import worker  # noqa: PLC0415  # only for tests that use it
 
     with worker(app) as controller:
         yield controller

@@ -1,4 +1,4 @@
-"""A worker in a thread of this process. What it takes its tasks from and stores them in is elsewhere."""
+"""A worker in a thread of this process. Its broker and store are in in_memory.py."""
 
 import logging
 import time
@@ -17,7 +17,7 @@ from flask_longtask.testing.in_memory import InMemory
 
 @contextmanager
 def run_worker(celery_app: Celery, **options: Any) -> Iterator[Any]:
-    """A worker for this app, and what it needs, until the end."""
+    """Run a worker for this app, with a broker and a store in memory, until the context ends."""
     hijack = celery_app.conf.worker_hijack_root_logger
     current, level = app_or_default(), logging.getLogger().level
     pool = Pool.has_processes, Pool.can_stop_tasks
@@ -30,9 +30,9 @@ def run_worker(celery_app: Celery, **options: Any) -> Iterator[Any]:
                     _await_heartbeat(celery_app)
                     yield worker
             finally:
-                worker_shutdown.send(sender=celery_app)  # as a worker's own process does
+                worker_shutdown.send(sender=celery_app)  # as a worker process does when it stops
     finally:
-        # What Celery changes for the whole process.
+        # Undo what Celery changes for the whole process.
         celery_app.conf.worker_hijack_root_logger = hijack
         current.set_default()
         current.set_current()

@@ -1,1 +1,1 @@
-"""HTTP: what clients ask for and what they are answered. What is kept of tasks is read and written elsewhere."""
+"""HTTP: requests and answers. The store reads and writes what is kept about tasks."""

@@ -1,8 +1,8 @@
-"""Half a request is no request: a body that does not come whole is refused with 400. What is in it is read elsewhere.
+"""Refuses an incomplete request body with 400. The fields of a body are read elsewhere.
 
-A server that ends the body itself, as gunicorn does (`wsgi.input_terminated`), also ends it where the client's
-connection broke, and Werkzeug then takes what had come for all of it. See RFC 9112, section 8: a message that is
-shorter than its Content-Length, or whose last chunk is missing, is incomplete.
+A server that marks the end of the body itself, as gunicorn does (`wsgi.input_terminated`), also marks it where the
+client's connection broke, and Werkzeug then takes what arrived for the whole body. RFC 9112, section 8: a message
+that is shorter than its Content-Length, or whose last chunk is missing, is incomplete.
 """
 
 import io
@@ -16,7 +16,7 @@ from werkzeug.wsgi import get_content_length
 
 
 class WholeBodies:
-    """WSGI middleware for an app in which no route is to take half a body for a whole one."""
+    """WSGI middleware that makes every route of an app refuse an incomplete request body."""
 
     def __init__(self, wsgi_app: WSGIApplication) -> None:
         self._wsgi_app = wsgi_app
@@ -27,26 +27,26 @@ class WholeBodies:
 
 
 def guard(environ: WSGIEnvironment) -> None:
-    """Let reading this request's body raise ClientDisconnected, a 400, where it is not whole.
+    """Make reading this request's body raise ClientDisconnected, a 400, if the body is incomplete.
 
-    Call it before anything is read. Calling it again does nothing.
+    Call it before the body is read. Further calls do nothing.
     """
     if get_content_length(environ) is not None:
-        # Werkzeug then counts the bytes itself, and misses those that do not come.
+        # Without this key Werkzeug counts the bytes itself, and notices if some are missing.
         environ.pop("wsgi.input_terminated", None)
     elif "HTTP_TRANSFER_ENCODING" in environ and not isinstance(environ["wsgi.input"], _Chunks):
         environ["wsgi.input"] = _Chunks(environ["wsgi.input"])
 
 
 def read_to_its_end() -> None:
-    """For a route that takes no field: raise ClientDisconnected unless this request has come whole."""
+    """For a route without fields: read the body, and raise ClientDisconnected if it is incomplete."""
     guard(request.environ)
     while request.stream.read(64 * 1024):
         pass
 
 
 def exceeds_its_limit() -> bool:
-    """Whether this request's body has more bytes than it may; a form that is refused may have too many fields."""
+    """Whether this request's body has too many bytes. A form may also be refused for too many fields."""
     limit, length = request.max_content_length, request.content_length
     if limit is None:
         return False
@@ -54,9 +54,9 @@ def exceeds_its_limit() -> bool:
 
 
 class _Chunks(io.RawIOBase):
-    """A chunked body: whatever its reader finds wrong with it, it is not whole.
+    """A chunked body. Any error while it is read becomes ClientDisconnected.
 
-    For malformed chunks servers raise errors of their own, which nobody else would know.
+    Servers raise errors of their own for malformed chunks, which neither Werkzeug nor an app handles.
     """
 
     def __init__(self, stream: IO[bytes]) -> None:
@@ -66,7 +66,7 @@ class _Chunks(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]  # as Werkzeug's own
+    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]  # as in Werkzeug
         try:
             data = self._stream.read(len(buffer))
         except Exception as error:

@@ -1,6 +1,6 @@
-"""Which tasks a browser or a user has started: a list in the store. Who is asking is said by owner.py.
+"""The list of the tasks that a browser or a user has started, in the store. owner.py tells who sends a request.
 
-In the session cookie itself, two starts at the same moment would each overwrite what the other had added.
+A list in the session cookie would lose tasks: two starts at the same moment would each overwrite the other's cookie.
 """
 
 from hashlib import blake2b
@@ -13,15 +13,14 @@ from flask_longtask.store import Store
 from flask_longtask.web import owner
 from flask_longtask.web.problems import asking_the_store
 
-#: The apps without a SECRET_KEY of which the log says so already.
+#: The apps whose missing SECRET_KEY has been logged.
 _warned: WeakSet[Flask] = WeakSet()
 
 
 def remember(store: Store, task_id: str) -> None:
-    """Add a task that has just been started by who is asking.
+    """Add a task to the list of the user or browser that has just started it.
 
-    An app without a SECRET_KEY has no sessions: where it does not say who is asking either, its tasks run and
-    are listed nowhere.
+    An app without a SECRET_KEY has no sessions. Unless it knows the user, its tasks run but are not listed.
     """
     if name := _users_list():
         asking_the_store(store.browsers.add)(name, task_id)
@@ -30,15 +29,15 @@ def remember(store: Store, task_id: str) -> None:
     elif (app := installed().flask_app) not in _warned:
         _warned.add(app)
         app.logger.warning(
-            "The app %r has no SECRET_KEY, so a page that is reloaded does not show its tasks again.",
+            "The app %r has no SECRET_KEY, so a page does not show its tasks again after a reload.",
             app.name,
         )
 
 
 def started_here(store: Store) -> list[str]:
-    """The ids of the tasks that the user has started, or else this browser, newest first.
+    """Return the ids of the tasks that the user, or else this browser, has started, newest first.
 
-    An address has no list: an id is the right to its task, and an address may be that of many.
+    An address has no list, since clients may share it and whoever knows the id of a task may read and cancel it.
     """
     name = _users_list() or owner.browser()
     return asking_the_store(store.browsers.tasks)(name) if name else []

@@ -1,8 +1,8 @@
-"""Routes of the app at the addresses of ours: such an address is the app's own, whichever routes were added first.
+"""Clashes of routes: if the app and the extension have a route at the same address, the app's route answers.
 
-Werkzeug takes the rule that was added first where two are equally good. So an app that adds a `/status` of its own
-after `LongTask(app)` would lose it. Where the two answer different methods, as `POST /tasks` and our `GET /tasks`,
-each has its own. A route such as `/<path:page>`, which takes whatever nothing else does, does not count.
+Werkzeug matches the rule that was added first if two are equally good. So an app that adds its own `/status` after
+`LongTask(app)` would never see a request for it. Routes with different methods, such as the app's `POST /tasks` and
+our `GET /tasks`, do not clash. Nor does a catch-all route of the app, such as `/<path:page>`.
 """
 
 import re
@@ -19,10 +19,10 @@ from werkzeug.routing import Map, MapAdapter, RequestRedirect, Rule
 
 _EXTENSION = "longtask_rules"
 
-#: What the endpoints of ours begin with.
+#: The prefixes of our endpoints.
 _OURS = ("longtask.", "longtask_openapi.", "longtask_token.")
 
-#: One thread at a time makes rules: Werkzeug compiles them, and in Python 3.11 that fails in two threads at once
+#: Only one thread at a time makes rules: Werkzeug compiles them, which in Python 3.11 fails in two threads at once
 #: (https://github.com/python/cpython/issues/106905).
 _reading = threading.RLock()
 
@@ -30,28 +30,28 @@ _EXAMPLE = "00000000-0000-4000-8000-000000000000"
 
 
 class _Rules(NamedTuple):
-    """An app's rules at one moment: its own, and ours."""
+    """The rules of an app at one moment: its own, and ours."""
 
     number: int
     own: Map
     ours: Map
-    #: Those of the app by the copies in `own`.
+    #: The app's rules, by the `id()` of their copies in `own`.
     originals: dict[int, Rule]
-    #: The first parts of the paths of ours that the app's own may have, too.
+    #: The first path segments of our rules that rules of the app may share.
     contested: frozenset[str]
 
 
 class Clashes:
-    """Knows which addresses of ours are the app's own."""
+    """Knows at which of our addresses the app has its own routes."""
 
     def __init__(self, app: Flask) -> None:
         self._app = app
         self._rules = _Rules(-1, Map(), Map(), {}, frozenset())
 
     def give_way(self) -> None:
-        """Let this request be answered as it was without us, if its address is the app's own."""
+        """If the app has its own route at this address, route the request as Flask would without our rules."""
         rules = self._present_rules()
-        # Flask has a sentence about the methods of an address, too.
+        # For OPTIONS and 405, Flask lists the methods of an address.
         is_about_methods = request.method == "OPTIONS" or isinstance(
             request.routing_exception, MethodNotAllowed
         )
@@ -59,33 +59,33 @@ class Clashes:
         is_contested = ours and _is_ours(ours) and _first_part(ours) in rules.contested
         if not rules.contested or not (is_about_methods or is_contested):
             return
-        adapter = _like_flasks(rules.own)
-        if not _is_the_apps(adapter, _like_flasks(rules.ours)):
+        adapter = _adapter(rules.own)
+        if not _app_answers(adapter, _adapter(rules.ours)):
             return
         if request.method == "OPTIONS":
-            request_ctx.url_adapter = adapter  # by which Flask tells the methods
+            request_ctx.url_adapter = adapter  # Flask reads the allowed methods from it
         try:
             rule, arguments = adapter.match(return_rule=True)
             request.url_rule, request.view_args = rules.originals[id(rule)], dict(arguments)
         except HTTPException as error:
             request.routing_exception, request.url_rule, request.view_args = error, None, None
 
-    def is_the_apps(self, path: str) -> bool:
-        """Whether a GET of this path, in this request's site, is answered by the app's own route."""
+    def app_answers(self, path: str) -> bool:
+        """Whether a route of the app answers a GET of this path, on the host of this request."""
         rules = self._present_rules()
         if not rules.contested:
             return False
-        return _is_the_apps(_like_flasks(rules.own), _like_flasks(rules.ours), path, "GET")
+        return _app_answers(_adapter(rules.own), _adapter(rules.ours), path, "GET")
 
     def hidden(self) -> list[str]:
-        """The addresses of ours at which the app's own routes are."""
+        """Return those of our addresses at which the app has its own routes."""
         rules = self._present_rules()
         own, ours = (each.bind("localhost") for each in (rules.own, rules.ours))
         found = set()
         for rule in rules.ours.iter_rules() if rules.contested else ():
             path = re.sub(r"<[^<>]+>", _EXAMPLE, rule.rule)
             methods = rule.methods or ()
-            if any(_is_the_apps(own, ours, path, each) for each in methods if each != "OPTIONS"):
+            if any(_app_answers(own, ours, path, each) for each in methods if each != "OPTIONS"):
                 found.add(re.sub(r"<\w+:", "<", rule.rule))
         return sorted(found)
 
@@ -104,7 +104,7 @@ class Clashes:
         parts = {_first_part(rule) for rule in own}
         contested = {_first_part(rule) for rule in ours}
         is_any = any("<" in part for part in parts)
-        # In one step: other threads may be about to look.
+        # In one assignment, since other threads may read it at any time.
         self._rules = _Rules(
             len(rules),
             self._map(copies),
@@ -130,7 +130,7 @@ class Clashes:
         )
 
 
-def _is_the_apps(
+def _app_answers(
     own: MapAdapter, ours: MapAdapter, path: str | None = None, method: str | None = None
 ) -> bool:
     try:
@@ -148,8 +148,8 @@ def _is_the_apps(
     return bool(both - {"OPTIONS"})
 
 
-def _like_flasks(rules: Map) -> MapAdapter:
-    """Matches this request as Flask does, by other rules."""
+def _adapter(rules: Map) -> MapAdapter:
+    """Return an adapter that matches this request as Flask does, but with these rules."""
     adapter = copy(request_ctx.url_adapter)
     assert adapter is not None
     adapter.map = rules
@@ -188,11 +188,11 @@ def _give_way(sender: Flask, **_: object) -> None:
     _clashes(sender).give_way()
 
 
-def is_the_apps(path: str) -> bool:
-    """Whether a GET of this path is answered by the current app's own route, instead of ours."""
-    return _clashes(current_app).is_the_apps(path)
+def app_answers(path: str) -> bool:
+    """Whether a route of the current app, and not ours, answers a GET of this path."""
+    return _clashes(current_app).app_answers(path)
 
 
 def hidden() -> list[str]:
-    """The addresses of ours at which the current app's own routes are."""
+    """Return those of our addresses at which the current app has its own routes."""
     return _clashes(current_app).hidden()

@@ -1,22 +1,22 @@
-"""The client's address, as far as it can be told. Nothing is counted or limited here."""
+"""The address of the client. Nothing is counted or limited here."""
 
 import ipaddress
 import re
 
 from flask import request
 
-#: Stands for every client whose address cannot be told.
+#: The address of every client whose real address cannot be determined.
 UNKNOWN = "unknown"
 
-# As proxies write it: RFC 7239, section 6, has a port behind it, IPv6 in brackets, `unknown`, and made-up names.
+# What proxies write: RFC 7239, section 6, allows a port, IPv6 in brackets, `unknown` and obfuscated names.
 _WITH_PORT = re.compile(r"\[(?P<v6>[^\[\]]+)\](:[0-9]{1,5})?|(?P<v4>[0-9.]+):[0-9]{1,5}")
 
 
 def client_address() -> str:
-    """The address that counts as one client, or UNKNOWN.
+    """Return the address that counts as one client, or UNKNOWN.
 
-    Of IPv6 it is the network of 64 bits, since every subscriber has a whole one. An IPv4 address that is
-    written as an IPv6 one (`::ffff:192.0.2.1`, RFC 4291) is the IPv4 address.
+    For IPv6 it is the /64 network, since every subscriber has a whole one. An IPv4-mapped IPv6 address
+    (`::ffff:192.0.2.1`, RFC 4291) counts as the IPv4 address.
     """
     text = (request.remote_addr or "").strip()
     if match := _WITH_PORT.fullmatch(text):

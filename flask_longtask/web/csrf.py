@@ -1,6 +1,6 @@
-"""Flask-WTF's CSRF protection, where the app has it, leaves our routes to their own (protection/origin.py).
+"""Exempts our routes from Flask-WTF's CSRF protection, if the app uses it: protection/origin.py protects them.
 
-Its token would be missing where a program cancels a task, and expire on a page that is open for longer than an hour.
+Flask-WTF needs a token, which a program that cancels a task does not have, and which expires on a page after an hour.
 """
 
 from flask import Flask, request

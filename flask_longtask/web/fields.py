@@ -13,11 +13,13 @@ from flask_longtask.web.problems import BadBody, BadField
 
 
 def fields() -> Mapping[str, Any]:
-    """The request's fields: of a JSON object or of a form; none at all where there is no body.
+    """Return the request's fields, from a JSON object or a form. Without a body there are none.
 
-    An integer in JSON with more digits than Python makes an int of is a string of them, as from a form.
-    Raises BadBody (400) for malformed JSON or JSON that is no object, ClientDisconnected (also 400) for a body that
-    does not come whole, UnsupportedMediaType for anything else.
+    A JSON integer with more digits than Python converts to an int is a string of its digits, as from a form.
+
+    Raises BadBody (400) for malformed JSON or JSON that is not an object, ClientDisconnected (also 400) for an
+    incomplete body, RequestEntityTooLarge (413) for a body over the limit, and UnsupportedMediaType (415) for other
+    media types.
     """
     body.guard(request.environ)
     if _is_cut_off():
@@ -25,13 +27,13 @@ def fields() -> Mapping[str, Any]:
     if request.is_json:
         try:
             document = json.loads(request.get_data(), parse_int=_integer)
-        except (ValueError, RecursionError) as error:  # the latter where it is nested too deeply
-            raise BadBody("The body is not JSON that can be read.") from error
+        except (ValueError, RecursionError) as error:  # RecursionError: nested too deeply
+            raise BadBody("The body is not valid JSON.") from error
         if not isinstance(document, dict):
             raise BadBody("The body must be a JSON object.")
         return document
     if request.mimetype == "multipart/form-data" and _is_broken():
-        raise BadBody("The form cannot be read: it is broken, or a name in it is not UTF-8.")
+        raise BadBody("The form cannot be read: it is malformed, or a field name is not UTF-8.")
     form_types = ("application/x-www-form-urlencoded", "multipart/form-data")
     if request.mimetype in form_types or not (request.content_length or request.get_data()):
         return request.form
@@ -39,9 +41,9 @@ def fields() -> Mapping[str, Any]:
 
 
 def _is_cut_off() -> bool:
-    """Whether the body goes on beyond the limit although it did not say so: Werkzeug drops what is left.
+    """Whether a body without a Content-Length exceeds the limit: Werkzeug silently drops the rest.
 
-    It refuses such an upload, multipart/form-data, by itself.
+    Werkzeug itself refuses such a body if it is multipart/form-data.
     """
     if request.content_length is not None or request.mimetype == "multipart/form-data":
         return False
@@ -50,15 +52,15 @@ def _is_cut_off() -> bool:
 
 
 def _is_broken() -> bool:
-    """Whether a multipart body has nothing in it that Werkzeug can read, which it takes for no fields."""
+    """Whether a multipart body is malformed: it is not empty, but Werkzeug reads no fields from it."""
     if request.form or request.files:
         return False
-    # The closing border, with the line break that some clients put before it.
-    border = len(request.mimetype_params.get("boundary", "")) + len("\r\n----\r\n")
+    # The length of the closing boundary, with the line break that some clients put before it.
+    boundary = len(request.mimetype_params.get("boundary", "")) + len("\r\n----\r\n")
     length = request.content_length
-    if length is None:  # what was read, and what was not since there is no border
-        length = request.stream.tell() + len(request.stream.read(border + 1))
-    return length > border
+    if length is None:  # chunked: count what Werkzeug has read, and what it has left
+        length = request.stream.tell() + len(request.stream.read(boundary + 1))
+    return length > boundary
 
 
 def _integer(digits: str) -> int | str:
@@ -69,15 +71,16 @@ def _integer(digits: str) -> int | str:
 
 
 def integer(name: str, default: int | None = None, *, minimum: int, maximum: int) -> int:
-    """An integer field of the request, or the default where it is absent or empty.
+    """Return an integer field of the request, or the default if the field is absent or empty.
 
-    Raises BadField for anything else, for an integer out of bounds, and where there is no default.
+    Raises BadField for a value that is not an integer from `minimum` to `maximum`, and for an absent or empty field
+    without a default.
     """
     value = fields().get(name, "")
     if value in ("", None) and default is not None:
         return default
     try:
-        # int() would also take a bool and cut a fraction off.
+        # Only for strings: int() would also accept a bool, and truncate a fraction.
         number = int(_plain(value)) if isinstance(value, str) else value
     except ValueError:
         number = None
@@ -87,7 +90,10 @@ def integer(name: str, default: int | None = None, *, minimum: int, maximum: int
 
 
 def seconds(name: str, default: float, maximum: float) -> float:
-    """A field with a length of time in seconds, from 0 to `maximum`; otherwise as `integer`."""
+    """Return a field with a number of seconds from 0 to `maximum`, or the default if the field is absent or empty.
+
+    Raises BadField for any other value.
+    """
     value = fields().get(name, "")
     if value in ("", None):
         return default
@@ -95,13 +101,13 @@ def seconds(name: str, default: float, maximum: float) -> float:
         number = float(_plain(value)) if isinstance(value, str | int | float) else math.nan
     except (ValueError, OverflowError):
         number = math.nan
-    if isinstance(value, bool) or not 0 <= number <= maximum:  # false for a NaN, too
+    if isinstance(value, bool) or not 0 <= number <= maximum:  # NaN fails the comparison
         raise BadField(name, f"must be a number of seconds from 0 to {maximum:g}.")
     return number
 
 
 def _plain(value: str | int | float) -> str | int | float:
-    """A number as everybody writes it: Python itself also takes 1_0 and the digits of every script."""
+    """Refuse number formats that only Python accepts: `1_0` and non-ASCII digits."""
     if isinstance(value, str) and ("_" in value or not value.isascii()):
         raise ValueError(value)
     return value

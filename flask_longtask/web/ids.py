@@ -1,14 +1,14 @@
-"""A task's id as a part of an address: Celery takes any text for one, and an address does not."""
+"""Task ids in URLs. Celery accepts any string as an id, so some ids must be encoded."""
 
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 
 from werkzeug.routing import BaseConverter
 
-#: Characters that an id may have. RabbitMQ takes no longer one.
+#: The most characters of an id: RabbitMQ accepts no longer one.
 LONGEST = 255
 
-#: What any client and any proxy leaves as it is in a path. `.` and `..` they take for folders.
+#: Ids that clients and proxies leave unchanged in a path. They resolve `.` and `..`.
 _PLAIN = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]+")
 
 _ENCODED = "~"
@@ -30,7 +30,7 @@ class TaskIdConverter(BaseConverter):
             text = value[1:]
             try:
                 return urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
-            except ValueError:  # an id that begins so, in an address that a client has made itself
+            except ValueError:  # a plain id that begins with `~`, in a URL that a client has built
                 pass
         return value
 

@@ -1,4 +1,4 @@
-"""What is kept for one request. Flask's `g` belongs to the app context, which several requests may share."""
+"""Values that belong to one request. Flask's `g` belongs to the app context, which several requests may share."""
 
 from typing import Any
 
@@ -8,6 +8,6 @@ _KEY = "longtask.kept"
 
 
 def kept() -> dict[str, Any]:
-    """What this package keeps for the present request, by names."""
+    """Return the values that this package keeps for the current request, by name."""
     values: dict[str, Any] = request.environ.setdefault(_KEY, {})
     return values

@@ -1,6 +1,6 @@
-"""Who is asking: the app's user, else the browser, else the client's address. What belongs to whom is kept elsewhere.
+"""The owner of a request: the app's user, else the browser, else the client's address. Lists of tasks are elsewhere.
 
-The browser is known by a name that its session cookie holds. It is signed, so that nobody can be another.
+A browser is identified by a random name in its session cookie, which is signed, so nobody can pose as another browser.
 """
 
 import secrets
@@ -16,7 +16,7 @@ _FIRST_OWNER = "longtask_owner"
 
 
 def user() -> str | None:
-    """Who the app says is asking, or Flask-Login where it is in use; None where neither says so."""
+    """Return the user that `identify` names, or without `identify` Flask-Login's user; None if there is none."""
     identify = installed().identify
     if identify is None:
         return _login_user() if hasattr(current_app, "login_manager") else None
@@ -27,26 +27,26 @@ def user() -> str | None:
 
 
 def _login_user() -> str | None:
-    """The user that Flask-Login knows."""
-    from flask_login import current_user  # noqa: PLC0415  # the app has it, or it is not needed
+    """Return the id of Flask-Login's user, or None."""
+    from flask_login import current_user  # noqa: PLC0415  # imported only if the app uses it
 
     return current_user.get_id() if current_user.is_authenticated else None
 
 
 def forget() -> None:
-    """The session is nobody's from now on, as far as this package is concerned."""
+    """Remove the browser's name and its first owner from the session."""
     session.pop(_BROWSER, None)
     session.pop(_FIRST_OWNER, None)
 
 
 def browser() -> str | None:
-    """The name of the browser that asks; None for one that has none yet, and for most programs."""
+    """Return the name of the browser; None if it has none yet, as most programs."""
     name: str | None = session.get(_BROWSER)
     return name
 
 
 def ensure_browser() -> str:
-    """The name of the browser that asks. Call it where a page is served: its starts then find it set."""
+    """Return the name of the browser, and give it one if it has none. Call this in the view of a page with forms."""
     if _BROWSER not in session:
         session[_BROWSER] = secrets.token_urlsafe(16)
         if "owner" in kept():
@@ -56,10 +56,10 @@ def ensure_browser() -> str:
 
 
 def owner() -> tuple[str, str]:
-    """Whose the idempotency key of this request is: of which kind the owner is, and who of that kind.
+    """Return the owner of this request's idempotency key: "user", "address" or "browser", and its name.
 
-    Who has no name yet is given one by the answer to the request, and stays the owner by address of what that
-    request had: the next one, with the cookie of that answer, may be the same again.
+    A browser without a name is given one by the answer to its first request. The key of that request belongs to its
+    address, and so do the browser's later keys: its next request, now with a cookie, may be a retry of the first.
     """
     if known := user():
         return "user", known

@@ -1,4 +1,4 @@
-"""Who may read, cancel or list a task, where the app says so. Without `authorize`, an id is the right to its task."""
+"""Asks the app's `authorize` who may read, cancel or list a task. Without it, knowing the id is enough."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ Statuses = dict[str, dict[str, Any] | None]
 
 
 def permitted(tasks: Statuses, action: str) -> Statuses:
-    """The same tasks, with None for those with which who is asking may not do this."""
+    """Return the tasks, with None for each task for which `authorize` forbids the action."""
     authorize = installed().authorize
     if authorize is None:
         return tasks
@@ -26,7 +26,7 @@ def permitted(tasks: Statuses, action: str) -> Statuses:
 
 
 def require(task: dict[str, Any], action: str) -> None:
-    """Raise Forbidden unless who is asking may do this with the task."""
+    """Raise Forbidden unless `authorize` permits the action with the task."""
     task_id = task["task_id"]
     if permitted({task_id: task}, action)[task_id] is None:
         raise Forbidden(f"You may not {action} this task.")
@@ -34,7 +34,7 @@ def require(task: dict[str, Any], action: str) -> None:
 
 @asking_the_store
 def _owners(task_ids: Mapping[str, Any]) -> dict[str, str | None]:
-    """Who has started each task, as the app knew them then."""
+    """Return the user who started each task, as the app named them then; None if there was none."""
     stored = installed().celery.backend.read([*task_ids])
     records = [(each and each.record) or {} for each in stored]
     return {task_id: record.get("owner") for task_id, record in zip(task_ids, records, strict=True)}

@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem documents: how one is answered. Which errors are, and where, is said in protect.py."""
+"""Answers to errors as RFC 9457 problem documents. Which errors are answered like this is in protect.py."""
 
 import json
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from werkzeug.http import parse_accept_header
 from flask_longtask.celery.broker.queues import QueueFull
 from flask_longtask.web import body
 
-#: Seconds after which a client may try again what an outage has prevented.
+#: Seconds after which a client may try again after an outage.
 RETRY_AFTER = 5
 
 
@@ -32,9 +32,9 @@ class BadBody(BadRequest):
 
 
 class BadField(BadRequest):
-    """A field of the request has a value that cannot be used: 400, with its name in `field`.
+    """A field of the request has an invalid value: 400, with the field's name in `field`.
 
-    `detail` goes on after the field's name: "must be a whole number."
+    `detail` continues the sentence that begins with the field's name: "must be a whole number."
     """
 
     def __init__(self, field: str, detail: str) -> None:
@@ -42,14 +42,14 @@ class BadField(BadRequest):
         self.field = field
 
 
-#: What is answered while Redis or the broker does not.
+#: The error while Redis or the broker does not answer.
 OUTAGE = ServiceUnavailable(
     "The task queue cannot be reached. Try again in a few seconds.", retry_after=RETRY_AFTER
 )
 
 
 def document(error: HTTPException) -> dict[str, Any]:
-    """The problem document of this error."""
+    """Return the problem document of this error."""
     document = {"title": error.name, "status": error.code, "detail": error.description}
     if isinstance(error, BadField):
         document["field"] = error.field
@@ -57,12 +57,12 @@ def document(error: HTTPException) -> dict[str, Any]:
 
 
 def problem(error: HTTPException) -> Response:
-    """The answer to a request that ended in this error: a document, or a page for a browser."""
+    """Return the answer to a request that ended in this error: a problem document, or a page for a browser."""
     answer = document(error)
     if error.description == RequestEntityTooLarge.description:
         answer["detail"] = _too_large()
     if isinstance(error, ClientDisconnected):
-        answer["detail"] = "The body is not whole: it was cut off, or its chunks are malformed."
+        answer["detail"] = "The body is incomplete: it was cut off, or its chunks are malformed."
     if wants_html() and not _is_for_no_host(error):
         response = Response(render_template("longtask/problem.html", problem=answer))
     else:
@@ -77,19 +77,21 @@ def problem(error: HTTPException) -> Response:
 
 
 def _is_for_no_host(error: HTTPException) -> bool:
-    """Whether the request is for a host that is not ours or cannot be one: there are no addresses to link to."""
+    """Whether the request is for an untrusted or invalid host. A page could not build its links."""
     return isinstance(error, SecurityError) or isinstance(
         request.routing_exception, SecurityError | BadHost
     )
 
 
 def _too_large() -> str:
-    """Which limit the body exceeds."""
+    """Return a sentence about the limit that the body exceeds."""
     if body.exceeds_its_limit():
         return f"The body is too large: it may have at most {request.max_content_length:,} bytes."
     number, size = request.max_form_parts, request.max_form_memory_size
     limits = [f"at most {number:,} fields"] if number is not None else []
-    limits += [f"at most {size:,} bytes in each that is no file"] if size is not None else []
+    limits += (
+        [f"at most {size:,} bytes in each field other than a file"] if size is not None else []
+    )
     return f"The form is too large: it may have {', and '.join(limits)}."
 
 
@@ -99,17 +101,17 @@ def wants_html() -> bool:
 
 
 def prefers(*offered: str) -> str:
-    """Which of these the client wants most, the first of them where it does not care."""
+    """Return the media type that the client prefers; the first one if it has no preference."""
     return _best_match(request.environ.get("HTTP_ACCEPT", ""), offered)
 
 
-@lru_cache(maxsize=256)  # clients send few different ones, and send them with every poll
+@lru_cache(maxsize=256)  # clients send few different headers, and send them with every poll
 def _best_match(accept: str, offered: tuple[str, ...]) -> str:
     return parse_accept_header(accept, MIMEAccept).best_match(offered) or offered[0]
 
 
 class StoreAway(RedisError):
-    """Redis does not answer a question about tasks. A protected route answers 503."""
+    """Redis did not answer while a request asked about tasks. A protected route answers 503."""
 
 
 @contextmanager
@@ -120,14 +122,14 @@ def _asking() -> Iterator[None]:
         raise StoreAway(str(error)) from error
 
 
-#: Decorates what asks the store for a request: its errors are told from those of the app's own Redis.
+#: Decorates functions that ask the store, to tell its errors from those of a Redis that the app uses itself.
 asking_the_store = _asking()
 
 
 def outage(error: Exception) -> Response:
-    """503 for a Redis or a broker that does not answer; what it said goes to the log only.
+    """Return the 503 for a Redis or a broker that does not answer, and log the error.
 
-    A queue that is full is told as such.
+    For a full queue, the answer says that the queue is full.
     """
     if isinstance(error, QueueFull):
         return problem(ServiceUnavailable(f"{error} Try again later.", retry_after=RETRY_AFTER))

@@ -1,4 +1,4 @@
-"""The routes about tasks: status, cancel, lists, health; and the 202 that answers a started task."""
+"""The routes about tasks (status, result, cancel, lists, health), and `accepted`, the answer of a start route."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -28,20 +28,20 @@ from flask_longtask.web.protection import idempotency
 from flask_longtask.web.protection.protect import protect
 from flask_longtask.web.streams import prefer, stream
 
-#: Seconds between two looks at a task: what `Retry-After` says and the page does.
+#: Seconds between two polls of a task: the value of `Retry-After`, and the interval of the pages.
 POLL_SECONDS = 2
 
-#: Tasks one request may ask for.
+#: The most tasks that one request may ask for.
 MOST_IDS = 100
 
-#: What a task is told as.
+#: The media types of a status.
 _KINDS = ("application/json", "text/html", stream.MIMETYPE)
 
 Headers = Sequence[tuple[str, str]]
 
 bp = Blueprint(
     "longtask",
-    "flask_longtask.page",  # whose folders these are
+    "flask_longtask.page",  # the package with the static files and templates
     static_folder="static",
     static_url_path="/longtask/static",
     template_folder="templates",
@@ -52,16 +52,16 @@ protect(bp)
 
 
 def accepted(result: AsyncResult | GroupResult) -> BaseResponse:
-    """The answer of a route that has started a task: `return accepted(my_task.delay(…))`.
+    """Return the answer of a route that has started a task: `return accepted(my_task.delay(…))`.
 
-    202 with the task's address in `Location` and its status object; a browser's plain form post is sent
-    there instead (303). Remembers that this browser started it.
+    The answer is 202 with the task's address in `Location` and its status object as the body; the plain form of a
+    browser is redirected to that address instead (303). The task is added to the list of this user or browser.
 
-    Of a group, chunks, or a chain that ends in a group, `Location` is the address of all of its tasks, and the body
+    For a group, chunks, or a chain that ends in a group, `Location` is the address of all of its tasks, and the body
     is `{"tasks": {"<id>": status object}}`.
 
-    Raises TypeError for anything but what `delay` and its like return, and RuntimeError for a task that this
-    extension knows nothing of.
+    Raises TypeError if `result` is not an AsyncResult or GroupResult, as `delay` and `apply_async` return, and
+    RuntimeError for a task that this extension has no record of.
     """
     if isinstance(result, GroupResult):
         return _accepted_group(result)
@@ -98,21 +98,21 @@ def _parts(result: GroupResult) -> Iterator[AsyncResult]:
 
 
 def _started(result: AsyncResult) -> dict[str, Any]:
-    """The status object of a task that was started, which is in its browser's list from now on."""
+    """Return the status object of a task that was started, and add the task to the list of its user or browser."""
     ours = installed().celery
     if result.app not in (None, ours):
         raise RuntimeError(
-            f"The task was sent by the Celery app {result.app.main!r}, and not by that of this Flask app. "
-            "An app of your own is used by LongTask(app, celery=…)."
+            f"The task was sent by the Celery app {result.app.main!r}, not by this Flask app's Celery app. "
+            "To use a Celery app of your own, pass it: LongTask(app, celery=…)."
         )
     if isinstance(result, EagerResult) and not ours.conf.task_always_eager:
         raise RuntimeError(
-            "The task was run by apply(), of which nothing is recorded: start it by delay()."
+            "The task was run with apply(), which records nothing. Start it with delay()."
         )
     address = url_for("longtask.status", task_id=result.id, _external=False)
-    if clashes.is_the_apps(address.removeprefix(request.script_root)):
+    if clashes.app_answers(address.removeprefix(request.script_root)):
         raise RuntimeError(
-            "The app has its own route at /status/<id>, so that progress cannot be shown there. "
+            "The app has its own route at /status/<id>, so LongTask cannot show progress there. "
             'Set a prefix: LongTask(app, url_prefix="/jobs").'
         )
     task_id, backend = idempotency.counts(result.id), ours.backend
@@ -130,13 +130,13 @@ def _started(result: AsyncResult) -> dict[str, Any]:
 
 
 def _address(endpoint: str, **values: Any) -> str:
-    # Absolute, unless the request was for no host that could be one.
+    # Absolute, unless the request has no valid host.
     return url_for(endpoint, **values, _external=bool(request.host))
 
 
 @bp.get("/status/<longtask_id:task_id>")
 def status(task_id: str) -> Response:
-    """One task: as JSON, for a browser as a page, or as a stream of its changes."""
+    """Answer the status of a task: as JSON, as a page for a browser, or as a stream of its changes."""
     task = _find(task_id)
     kind = prefers(*_KINDS)
     if kind == stream.MIMETYPE:
@@ -156,18 +156,18 @@ def status(task_id: str) -> Response:
 
 @bp.get("/result/<longtask_id:task_id>")
 def result(task_id: str) -> Response:
-    """The result alone, of any size. The status object of a task with a large one has `result_bytes` instead."""
+    """Answer the result of a task, of any size. The status object omits a large result and has `result_bytes`."""
     task = _find(task_id)
     try:
         text = dumps(_backend().result(task_id)) + b"\n"
     except LookupError:
-        raise NotFound(f"The task has no result: it is {task['state']}.") from None
+        raise NotFound(f"The task has no result: its state is {task['state']}.") from None
     return Response(text, mimetype="application/json", headers=[("Cache-Control", "no-store")])
 
 
 @bp.delete("/status/<longtask_id:task_id>")
 def cancel(task_id: str) -> Response:
-    """Cancel a task: it never starts, or stops at its next report, or is terminated."""
+    """Cancel a task: it never starts, stops at its next report, or is terminated."""
     body.read_to_its_end()
     _find(task_id, "cancel")
     if not _backend().cancel(task_id):
@@ -177,9 +177,9 @@ def cancel(task_id: str) -> Response:
 
 @bp.post("/status/<longtask_id:task_id>")
 def cancel_by_form(task_id: str) -> BaseResponse:
-    """The same for a form, which cannot send DELETE; then back to the task's page.
+    """Cancel a task for a form, which cannot send DELETE, and redirect to the task's page.
 
-    A task that has ended just before is no error here: the page tells how it ended.
+    A task that has already ended is not an error here: the page shows how it ended.
     """
     body.read_to_its_end()
     _find(task_id, "cancel")
@@ -189,7 +189,7 @@ def cancel_by_form(task_id: str) -> BaseResponse:
 
 @bp.get("/status")
 def statuses() -> Response:
-    """Many tasks at once, so that a page refreshes all its bars by one request, or by one stream."""
+    """Answer the statuses of many tasks, so that a page refreshes all its bars with one request, or one stream."""
     task_ids = request.args.getlist("id")
     if not 1 <= len(task_ids) <= MOST_IDS:
         raise BadField("id", f"must be given 1 to {MOST_IDS} times.")
@@ -203,7 +203,7 @@ def statuses() -> Response:
 
 @bp.get("/tasks")
 def tasks() -> Response:
-    """What this browser has started, newest first, without what has expired; for a browser as a page."""
+    """Answer the tasks that this user or browser has started and that have not expired, newest first."""
     started_here = browser.started_here(_backend().store)
     known = permission.permitted(_describe(started_here), "list")
     started = [task for task in known.values() if task]
@@ -216,16 +216,18 @@ def tasks() -> Response:
 
 @bp.get("/health")
 def health() -> Response:
-    """Whether tasks can be taken in and run: for load balancers, operators and the page.
+    """Answer whether tasks can be accepted and run: for load balancers, operators and the page.
 
-    `warnings` are sentences for an operator, where there is anything to say.
+    `warnings`, a list of sentences for an operator, is there only if there are any.
 
-    `workers` is null for some seconds after Redis was away, until they have reported again.
+    `workers` is null for some seconds after Redis was away, until the workers have reported again.
     """
     try:
         present = _backend().store.presence.look()
         if not present.writable:
-            return _unhealthy("read-only", "Redis takes no writes: is it full, or a replica?")
+            return _unhealthy(
+                "read-only", "Redis does not accept writes: it is full, a replica, or cannot save."
+            )
         waiting = count_waiting(installed().celery)
         warnings = installed().celery.warnings()
     except (RedisError, OperationalError) as error:
@@ -251,7 +253,7 @@ def _describe(task_ids: Sequence[str]) -> dict[str, dict[str, Any] | None]:
 
 
 def _find(task_id: str, action: str = "read") -> dict[str, Any]:
-    """The status object of a task which who is asking may read, and with which they may do this."""
+    """Return the status object of a task. Raises NotFound, or Forbidden unless reading and the action are permitted."""
     task = find_task(task_id)
     for each in {"read", action}:
         permission.require(task, each)
@@ -259,12 +261,12 @@ def _find(task_id: str, action: str = "read") -> dict[str, Any]:
 
 
 def find_task(task_id: str) -> dict[str, Any]:
-    """The status object of a task, for a route of the app's own.
+    """Return the status object of a task, for a route of the app's own.
 
-    Raises NotFound if there is no such task, and StoreAway when Redis does not answer. Whether who is asking may
-    read it is for the route to say.
+    Raises NotFound if there is no such task, and StoreAway if Redis does not answer. It does not call `authorize`: the
+    route decides who may read the task.
     """
-    # Redis is not asked about what cannot be a task's id.
+    # A text that cannot be an id is not looked up.
     task = _describe([task_id])[task_id] if ids.is_id(task_id) else None
     if task is None:
         raise NotFound("There is no such task: it was never submitted, or its result has expired.")
@@ -281,6 +283,6 @@ def _page(template: str, headers: Headers = (), **values: Any) -> Response:
 
 
 def _json(document: Mapping[str, Any] | None, headers: Headers = (), status: int = 200) -> Response:
-    text = dumps(document) + b"\n"  # for those who read it in a terminal
+    text = dumps(document) + b"\n"  # for people who read it in a terminal
     headers = [("Content-Type", "application/json"), ("Cache-Control", "no-store"), *headers]
     return Response(text, status, headers)

@@ -55,7 +55,7 @@ def test_it_finds_what_is_wrong_in_an_app(cli_redis: RedisServer) -> None:
     (transport,) = found["transport"]
     assert secret_key[0] == routes[0] == transport[0] == "mend"
     assert secret_key[1].startswith("SECRET_KEY is not set")
-    assert routes[1].startswith("The app has routes of its own where Longtask has some: /tasks.")
+    assert routes[1].startswith("The app's own routes hide those of Longtask at /tasks.")
     assert [verdict for verdict, _ in tasks] == ["mend", "mend"]
     assert tasks[0][1].startswith("acks_late is off for tests.cli.careless.early:")
     assert tasks[1][1].startswith("reject_on_worker_lost is off for tests.cli.careless.unlucky:")
@@ -96,7 +96,7 @@ def test_a_redis_that_forgets_tasks_is_to_be_mended(folder: Path) -> None:
         (
             "mend",
             "Redis removes tasks when its memory is full: its maxmemory-policy is allkeys-lru. "
-            "Set it: redis-cli config set maxmemory-policy noeviction, and the same in redis.conf.",
+            "Run redis-cli config set maxmemory-policy noeviction, and set the same in redis.conf.",
         )
     ]
     ((verdict, text),) = found["append-only file"]
@@ -114,8 +114,11 @@ def test_a_worker_of_another_version_or_with_a_wrong_clock_is_to_be_mended(
         found = findings(idle)
 
     assert found["versions"] == [
-        ("mend", f"old runs Longtask 0.0.1, and this is {VERSION}. Restart it."),
-        ("mend", f"oldest runs Longtask an older version, and this is {VERSION}. Restart it."),
+        ("mend", f"old runs Longtask 0.0.1, but this command runs {VERSION}. Restart the worker."),
+        (
+            "mend",
+            f"oldest runs an older Longtask, but this command runs {VERSION}. Restart the worker.",
+        ),
     ]
     assert found["workers"] == [("ok", "old, oldest, same run.")]
 
@@ -162,7 +165,7 @@ def test_a_queue_that_nobody_serves_is_to_be_mended_once_something_waits_there(
             (
                 "mend",
                 "1 message waits in the queue typo, which no worker serves. "
-                "Start one with -Q typo, or correct task_routes.",
+                "Start a worker with -Q typo, or correct task_routes.",
             )
         ]
 
@@ -216,7 +219,7 @@ def test_a_stream_that_comes_at_once_is_well_and_leaves_nothing_open(
     site: Site, web: WebServer
 ) -> None:
     assert findings(site, "--url", web.url)["streams"] == [
-        ("ok", f"The first event of a stream from {web.url} comes at once.")
+        ("ok", f"The first event of a stream from {web.url} arrives at once.")
     ]
     assert [t for t in site.json("list")["tasks"] if t["task"] == "doctor"] == []
     assert [q["name"] for q in site.json("queues")["queues"]] == ["celery"]
@@ -226,7 +229,7 @@ def test_a_proxy_that_holds_a_stream_back_is_to_be_mended(site: Site, buffering:
     ((verdict, text),) = findings(site, "--url", buffering)["streams"]
 
     assert verdict == "mend"
-    assert text.startswith(f"Something between here and the app at {buffering} holds a stream back")
+    assert text.startswith(f"A proxy in front of the app at {buffering} holds a stream back")
 
 
 @pytest.mark.parametrize(

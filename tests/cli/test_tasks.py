@@ -38,14 +38,18 @@ def test_start_prints_the_id_alone_or_the_status_object(idle: Site) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["returnign"], "There is no task returnign. Is it tests.tasks.returning?"),
-        (["xyz"], "There is no task xyz. There are elsewhere.noting, tests.cli.site.holding, "),
-        (["noting"], "noting may be elsewhere.noting or tests.tasks.noting: give the full name."),
+        (["returnign"], "There is no task returnign. Did you mean tests.tasks.returning?"),
+        (["xyz"], "There is no task xyz. The app has elsewhere.noting, tests.cli.site.holding, "),
+        (
+            ["noting"],
+            "noting is ambiguous: give the full name, elsewhere.noting or tests.tasks.noting.",
+        ),
         (["returning", "[4"], "The arguments are not JSON: "),
         (["returning", "4"], "The arguments must be a JSON object or array."),
         (
             ["returning"],
-            "tests.tasks.returning cannot be called so: returning() missing 1 required positional argument: 'value'.",
+            "tests.tasks.returning cannot be called with these arguments: "
+            "returning() missing 1 required positional argument: 'value'.",
         ),
     ],
 )
@@ -102,10 +106,10 @@ def test_tasks_are_cancelled_and_each_is_told_what_came_of_it(
     running = site.start("silent")
 
     assert site.run("cancel", running).stdout == f"{running}: Cancelled.\n"
-    assert site.run("cancel", running).stdout == f"{running}: It had ended already: REVOKED.\n"
+    assert site.run("cancel", running).stdout == f"{running}: It had already ended: REVOKED.\n"
     several = site.run("cancel", ended, "nobody")
     assert several.stdout.splitlines() == [
-        f"{ended}: It had ended already: SUCCESS.",
+        f"{ended}: It had already ended: SUCCESS.",
         "nobody: There is no such task.",
     ]
     assert (site.run("cancel", ended).returncode, several.returncode) == (1, 2)

@@ -78,7 +78,7 @@ def test_an_interrupt_ends_the_watching_and_not_the_task(
         _, errors = watching.communicate(timeout=PATIENCE)
 
     assert watching.returncode == 130
-    assert errors == "Not watched any more. What has not ended goes on.\n"
+    assert errors == "Stopped watching. Tasks that have not ended go on.\n"
     release(redis, task_id)
     assert site.run("watch", task_id).returncode == 0
 

@@ -187,7 +187,7 @@ def test_a_killed_workers_tasks_are_taken_up(skewed: Skewed, took: dict[str, flo
     system.wait(lost, attempt=2)
     took["taken up"] = time.monotonic() - since
     for task in system.statuses(lost):
-        assert task["status"].endswith("(its worker was lost, started again)")
+        assert task["status"].endswith("(started again after its worker was lost)")
         assert stamp(task, "started") == pytest.approx(time.time(), abs=2 * ABOUT)
         system.cancel(task["task_id"])
 

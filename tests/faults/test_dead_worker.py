@@ -15,7 +15,7 @@ import requests
 from tests.faults.system import LEASE, System
 from tests.processes import PATIENCE, ROOT, Process, Wire, wait_until
 
-AGAIN = "(its worker was lost, started again)"
+AGAIN = "(started again after its worker was lost)"
 
 
 def start_after(system: System, task: str, *args: object, **options: object) -> str:
@@ -57,7 +57,7 @@ def test_when_a_worker_is_killed_another_has_all_its_tasks(
     # And when that one dies too, and nobody is left, the bars say so as well
     system.workers["heir"].stop()
     since = time.monotonic()
-    lost = "(its worker was lost, to be started again)"
+    lost = "(its worker was lost; it will be started again)"
     wait_until(lambda: all(task["status"].endswith(lost) for task in system.statuses(running)))
     took["nobody left"] = time.monotonic() - since
 

@@ -21,8 +21,8 @@ POOLS = ("prefork", "threads", "gevent", "solo")
 #: Seconds for which a cancelled task that cannot be ended is looked at: more than its grace and a look of its worker.
 RUNS_ON = 5.0
 
-AGAIN = "(its worker was lost, started again)"
-UNSTOPPABLE = "Cancelled. It cannot be stopped in this pool and runs on until it ends."
+AGAIN = "(started again after its worker was lost)"
+UNSTOPPABLE = "Cancelled. This pool cannot stop a running task: it runs to its end."
 
 
 class Workers:
@@ -164,7 +164,7 @@ def test_a_time_limit_is_kept_or_said_not_to_be(workers: Workers) -> None:
         assert "1" in system.status(task_id)["status"]
         assert "lost" not in system.status(task_id)["status"]
     else:
-        over = "Started (over its time limit of 1 s, which cannot be kept in this pool)"
+        over = "Started (over its time limit of 1 s, which this pool cannot enforce)"
         system.wait([task_id], state="PROGRESS", status=over)
         system.release(task_id)
         system.wait([task_id], state="SUCCESS", result="done", attempt=1)

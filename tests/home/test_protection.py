@@ -95,7 +95,7 @@ def test_a_second_call_can_neither_take_authorize_away_nor_be_without_it(databas
     app.config["CELERY"] = {"broker_url": database, "result_backend": database}
     celery = LongTask().init_app(app)
 
-    with pytest.raises(RuntimeError, match="already, with another authorize"):
+    with pytest.raises(RuntimeError, match="already has LongTask, with a different authorize"):
         LongTask().init_app(app, authorize=lambda task, action: False)
 
     assert LongTask().init_app(app) is celery

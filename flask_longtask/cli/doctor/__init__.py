@@ -1,4 +1,4 @@
-"""The command `doctor`: looks for what people get wrong, and says how to mend it. Each kind of check has a module."""
+"""The command `doctor`: checks for common mistakes and says how to mend them. Each kind of check has a module."""
 
 from collections.abc import Callable, Iterator
 
@@ -41,14 +41,14 @@ CHECKS: dict[str, Callable[[Flask], Iterator[Finding]]] = {
 
 
 @cli.command("doctor")
-@click.option("--url", help="Where the site is reached, to check that streams pass its proxies.")
+@click.option("--url", help="The site's address, to check that streams pass its proxies.")
 @as_json
 def doctor(url: str | None, as_json: bool) -> None:
-    """Check what people get wrong, and say how to mend it.
+    """Check for common mistakes, and say how to mend them.
 
     Exits with 0 if there is nothing to mend, else with 1.
     """
-    celery_app()  # or say that there is none
+    celery_app()  # exits with an error if the app has none
     checks = dict(CHECKS)
     if url:
         checks["streams"] = lambda flask_app: stream.passes_proxies(flask_app, url)
@@ -77,5 +77,5 @@ def _look(check: Callable[[Flask], Iterator[Finding]]) -> Iterator[Finding]:
         yield from check(current_app)
     except (RedisError, OperationalError) as error:
         yield Finding(Verdict.UNKNOWN, sentence(error))
-    except Exception as error:  # the app may be wrong in ways that no check has thought of
+    except Exception as error:  # a mistake that no check expects
         yield Finding(Verdict.UNKNOWN, sentence(f"{type(error).__name__}: {error}"))

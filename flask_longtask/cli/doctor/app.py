@@ -1,4 +1,4 @@
-"""Checks of the Flask app and of its tasks: what is seen without Redis."""
+"""Checks of the Flask app and its tasks that need no Redis."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -9,7 +9,7 @@ from flask_longtask.cli.doctor.finding import Finding, mend, ok
 from flask_longtask.cli.group import celery_app
 from flask_longtask.web import clashes
 
-#: Names in one sentence.
+#: The most names that one sentence lists.
 MOST_NAMED = 5
 
 
@@ -18,7 +18,7 @@ def secret_key(app: Flask) -> Iterator[Finding]:
         yield ok("SECRET_KEY is set.")
     else:
         yield mend(
-            "SECRET_KEY is not set, so that no browser finds its tasks again after a reload. "
+            "SECRET_KEY is not set, so a page does not show its tasks again after a reload. "
             'Set app.config["SECRET_KEY"].'
         )
 
@@ -26,11 +26,11 @@ def secret_key(app: Flask) -> Iterator[Finding]:
 def routes(_: Flask) -> Iterator[Finding]:
     if hidden := clashes.hidden():
         yield mend(
-            f"The app has routes of its own where Longtask has some: {_names(hidden)}. "
-            'Give Longtask others: LongTask(app, url_prefix="/jobs").'
+            f"The app's own routes hide those of Longtask at {_names(hidden)}. "
+            'Set a prefix: LongTask(app, url_prefix="/jobs").'
         )
     else:
-        yield ok("No route of the app's own is where one of Longtask's is.")
+        yield ok("No route of the app hides one of Longtask's.")
 
 
 def tasks(_: Flask) -> Iterator[Finding]:
@@ -41,14 +41,14 @@ def tasks(_: Flask) -> Iterator[Finding]:
     }
     if not own:
         yield mend(
-            "The app has no task. Import the modules that have them where the app is made, "
-            "or name these in Celery's setting imports."
+            "The app has no tasks. Import the modules that define them where the app is created, "
+            "or list them in Celery's imports setting."
         )
         return
     early = sorted(name for name, task in own.items() if not task.acks_late)
     if early:
         yield mend(
-            f"acks_late is off for {_names(early)}: when its worker dies it fails instead of starting again. "
+            f"acks_late is off for {_names(early)}: a task whose worker dies fails instead of starting again. "
             "Remove acks_late from the task, or task_acks_late from Celery's settings."
         )
     lost = sorted(
@@ -56,12 +56,12 @@ def tasks(_: Flask) -> Iterator[Finding]:
     )
     if lost:
         yield mend(
-            f"reject_on_worker_lost is off for {_names(lost)}: when its process is killed it fails instead of "
+            f"reject_on_worker_lost is off for {_names(lost)}: a task whose process is killed fails instead of "
             "starting again. Remove it from the task, or task_reject_on_worker_lost from Celery's settings."
         )
     if not early and not lost:
         number = f"{len(own)} tasks" if len(own) > 1 else "1 task"
-        yield ok(f"{number}, and each starts again when its worker dies.")
+        yield ok(f"{number}; each starts again when its worker dies.")
 
 
 def _names(names: Iterable[str]) -> str:

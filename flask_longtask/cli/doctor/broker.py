@@ -1,4 +1,4 @@
-"""Checks of the broker: whether it answers, and whether messages go by our transport."""
+"""Checks of the broker: whether it answers, and whether messages use Longtask's transport."""
 
 from collections.abc import Iterator
 
@@ -34,16 +34,16 @@ def transport(_: Flask) -> Iterator[Finding]:
     ours = transport_for(app.write_url())
     if ours is None:
         yield mend(
-            f"Longtask knows no broker like {_without_password(app)}: the tasks of a dead worker may be lost. "
+            f"Longtask has no transport for {_without_password(app)}: the tasks of a dead worker may be lost. "
             "Use Redis or RabbitMQ."
         )
     elif app.conf.broker_transport not in (None, ours):
         yield mend(
-            f"broker_transport is set to {app.conf.broker_transport}: the tasks of a dead worker are not handed out "
-            "again in time. Remove it from Celery's settings."
+            f"broker_transport is set to {app.conf.broker_transport}: the tasks of a dead worker are not redelivered "
+            "in time. Remove it from Celery's settings."
         )
     else:
-        yield ok("Messages go by Longtask's transport.")
+        yield ok("Messages use Longtask's transport.")
 
 
 def _without_password(app: Celery) -> str:

@@ -1,4 +1,4 @@
-"""What a check has found."""
+"""The findings of the checks."""
 
 from enum import Enum
 from typing import NamedTuple
@@ -12,7 +12,7 @@ class Verdict(Enum):
 
 class Finding(NamedTuple):
     verdict: Verdict
-    text: str  # what is so and, where it is to be mended, how
+    text: str  # what was found and, with MEND, how to mend it
 
 
 def ok(text: str) -> Finding:

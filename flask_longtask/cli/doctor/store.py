@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 from flask_longtask.cli.doctor.finding import Finding, mend, ok
 from flask_longtask.cli.group import celery_app, sentence
 
-#: The oldest Redis that works.
+#: The oldest supported Redis version.
 OLDEST = (6, 2)
 
 
@@ -31,8 +31,10 @@ def answers(_: Flask) -> Iterator[Finding]:
         )
         return
     if not presence.writable:
-        what = "is a replica" if server.is_replica else "takes no writes: it is full or cannot save"
-        yield mend(f"Redis at {where} {what}. Its log and `redis-cli info` say more.")
+        what = (
+            "is a replica" if server.is_replica else "accepts no writes: it is full or cannot save"
+        )
+        yield mend(f"Redis at {where} {what}. See its log and `redis-cli info`.")
     elif _is_old(server.version):
         yield mend(f"{where} is Redis {server.version}. Use 6.2 or newer.")
     else:
@@ -46,12 +48,12 @@ def eviction(_: Flask) -> Iterator[Finding]:
             what = "results" if policy.startswith("volatile") else "tasks"
             yield mend(
                 f"Redis removes {what} when its memory is full: its maxmemory-policy is {policy}. "
-                "Set it: redis-cli config set maxmemory-policy noeviction, and the same in redis.conf."
+                "Run redis-cli config set maxmemory-policy noeviction, and set the same in redis.conf."
             )
         elif server.max_memory:
             yield ok("maxmemory-policy is noeviction.")
         else:
-            yield ok("Redis has no memory limit, so that it removes nothing.")
+            yield ok("Redis has no memory limit, so it removes nothing.")
 
 
 def append_only_file(_: Flask) -> Iterator[Finding]:
@@ -60,8 +62,8 @@ def append_only_file(_: Flask) -> Iterator[Finding]:
             yield ok("appendonly is on.")
         else:
             yield mend(
-                "appendonly is off: when Redis is restarted it loses tasks that were accepted. "
-                "Set it: redis-cli config set appendonly yes, and the same in redis.conf."
+                "appendonly is off: Redis loses accepted tasks when it is restarted. "
+                "Run redis-cli config set appendonly yes, and set the same in redis.conf."
             )
 
 

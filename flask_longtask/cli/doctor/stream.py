@@ -1,4 +1,4 @@
-"""Check of the way between a browser and the app: whether a stream passes its proxies as it comes."""
+"""Check of the proxies between a browser and the app: whether they pass the events of a stream on at once."""
 
 import threading
 from collections.abc import Iterator
@@ -16,18 +16,18 @@ from flask_longtask.store import Queue
 #: Seconds within which the first event must arrive.
 AT_ONCE = 3.0
 
-#: Seconds that a server which does not answer at all is waited for.
+#: Seconds to wait longer for a server that has not answered.
 PATIENCE = 10.0
 
 
 def passes_proxies(app: Flask, url: str) -> Iterator[Finding]:
-    """Follow an open task there. Its first event is sent at once, and its stream goes on until it ends."""
+    """Read the stream of an open task at this address. The first event is due at once, the end when the task ends."""
     if not url.startswith(("http://", "https://")):
-        yield mend(f"{url} is no address of a site. Give one that begins with http:// or https://.")
+        yield mend(f"{url} is not a web address. It must begin with http:// or https://.")
         return
     backend = celery_app().backend
     task_id = f"doctor-{uuid4()}"
-    # A task without a message: no worker takes it, and should this process die, the workers end it.
+    # A task without a message: no worker takes it, and if this process dies, the workers end it.
     record = {"task": "doctor"}
     backend.store.tasks.accept(task_id, {**record}, Queue("doctor"), nonce=task_id)
     path = app.url_map.bind("localhost").build("longtask.status", {"task_id": task_id})
@@ -38,29 +38,29 @@ def passes_proxies(app: Flask, url: str) -> Iterator[Finding]:
     finally:
         backend.cancel(task_id)
     if came_at_once and reader.error is None:
-        yield ok(f"The first event of a stream from {url} comes at once.")
+        yield ok(f"The first event of a stream from {url} arrives at once.")
         return
     reader.has_event.wait(PATIENCE)
     if reader.error is not None:
         yield reader.error
     elif reader.has_event.is_set():
         yield mend(
-            f"Something between here and the app at {url} holds a stream back until its end. "
-            "Switch the proxy's buffering and caching off for text/event-stream (nginx: proxy_buffering off)."
+            f"A proxy in front of the app at {url} holds a stream back until it ends. "
+            "Turn off the proxy's buffering and caching for text/event-stream (nginx: proxy_buffering off)."
         )
     else:
         yield mend(
-            f"{url} has not answered within {AT_ONCE + PATIENCE:g} seconds. Is every web process busy with a stream? "
+            f"{url} did not answer within {AT_ONCE + PATIENCE:g} seconds. Is every web process busy with a stream? "
             "Run gunicorn with --worker-class gevent or --threads 100."
         )
 
 
 class _Reader:
-    """Reads the first event of a stream in a thread of its own."""
+    """Reads the first event of a stream in a separate thread."""
 
     def __init__(self, url: str, path: str, token: str) -> None:
         self.has_event = threading.Event()
-        #: What is wrong, if no event will come.
+        #: The finding if no event can arrive; None otherwise.
         self.error: Finding | None = None
         headers = {"Accept": "text/event-stream"}
         if token:
@@ -88,22 +88,23 @@ class _Reader:
         kind = response.headers.get_content_type()
         if kind != "text/event-stream":
             self.error = mend(
-                f"{self._request.full_url} answers with {kind} instead of a stream. Is --url where the app is?"
+                f"{self._request.full_url} answers with {kind} instead of a stream. "
+                "Check that --url is the app's address."
             )
             return
         for line in response:
             if line.startswith(b"data:"):
                 return
-        self.error = unknown("The stream has ended without an event.")
+        self.error = unknown("The stream ended without an event.")
 
 
 def _refused(error: HTTPError) -> str:
-    """What the status code says about why no stream can be had."""
+    """A sentence about why the server refused the stream."""
     if error.code == 404:
         return (
-            f"{error.url} is not found there: does --url name the address at which the app is mounted, "
-            "and has that app the same Redis?"
+            f"{error.url} was not found. Check that --url is the address at which the app is mounted, "
+            "and that the app uses the same Redis."
         )
     if error.code in (401, 403):
-        return f"{error.url} may be read by others only ({error.code})."
-    return f"{error.url} is answered with {error.code} {error.reason}."
+        return f"The server does not let this command read {error.url} ({error.code})."
+    return f"{error.url} answers with {error.code} {error.reason}."

@@ -1,4 +1,4 @@
-"""Checks of the workers, by their heartbeats: whether they run, what they serve, and which time they have."""
+"""Checks of the workers, by their heartbeats: whether they run, which queues they serve, and their clocks."""
 
 import time
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from flask_longtask.store.presence import Heard
 from flask_longtask.versions import VERSION
 from flask_longtask.worker_command import worker_command
 
-#: Seconds by which a clock may be wrong. The answers about it take a moment, too.
+#: Seconds by which a clock may differ. Reading the clocks takes a moment, too.
 CLOCK_TOLERANCE = 5.0
 
 
@@ -22,14 +22,14 @@ def running(_: Flask) -> Iterator[Finding]:
     if names:
         yield ok(f"{', '.join(names)} {'runs' if len(names) == 1 else 'run'}.")
     elif not celery_app().backend.store.presence.look().complete:
-        yield unknown("Redis has just started, or stood still. Ask again in some seconds.")
+        yield unknown("Redis has just started or was unavailable. Run this again in a few seconds.")
     else:
         yield mend(f"No worker is running. {_how_to_start()}")
     for worker in heard:
         if not worker.is_alive:
             yield mend(
-                f"{worker.name} has not been heard of for {worker.silent_for:.0f} seconds. "
-                "If it was not stopped, look whether it hangs, or is cut off from Redis."
+                f"{worker.name} has sent no heartbeat for {worker.silent_for:.0f} seconds. "
+                "Unless it was stopped, check whether it hangs or is cut off from Redis."
             )
 
 
@@ -40,10 +40,12 @@ def versions(_: Flask) -> Iterator[Finding]:
         return
     others = [worker for worker in living if worker.version != VERSION]
     for worker in others:
-        version = worker.version or "an older version"
-        yield mend(f"{worker.name} runs Longtask {version}, and this is {VERSION}. Restart it.")
+        version = f"Longtask {worker.version}" if worker.version else "an older Longtask"
+        yield mend(
+            f"{worker.name} runs {version}, but this command runs {VERSION}. Restart the worker."
+        )
     if not others:
-        yield ok(f"All run Longtask {VERSION}, as this does.")
+        yield ok(f"All workers run Longtask {VERSION}, as this command does.")
 
 
 def queues(_: Flask) -> Iterator[Finding]:
@@ -52,10 +54,10 @@ def queues(_: Flask) -> Iterator[Finding]:
         what = "message waits" if queue.waiting == 1 else "messages wait"
         yield mend(
             f"{queue.waiting:,} {what} in the queue {queue.name}, which no worker serves. "
-            f"Start one with -Q {queue.name}, or correct task_routes."
+            f"Start a worker with -Q {queue.name}, or correct task_routes."
         )
     if not stuck:
-        yield ok("No message waits in a queue that nobody serves.")
+        yield ok("No message waits in a queue that no worker serves.")
 
 
 def messages(_: Flask) -> Iterator[Finding]:
@@ -63,10 +65,12 @@ def messages(_: Flask) -> Iterator[Finding]:
     for store in celery_app().stores:
         if number := store.messages.count_rejected():
             is_well = False
-            what = "1 message was" if number == 1 else f"{number} messages were"
+            what, them = (
+                ("1 message was", "it") if number == 1 else (f"{number} messages were", "them")
+            )
             yield mend(
-                f"{what} put aside, as no worker could use it: see {store.keys.rejected} in Redis. "
-                "Find out who sends it, then delete this key."
+                f"{what} put aside because no worker could use {them}: see {store.keys.rejected} in Redis. "
+                "Find the sender, then delete this key."
             )
     if is_well:
         yield ok("No message was put aside.")
@@ -83,11 +87,11 @@ def clocks(_: Flask) -> Iterator[Finding]:
     for host, seconds in wrong.items():
         side = "ahead of" if seconds > 0 else "behind"
         yield mend(
-            f"The clock of {host} is {abs(seconds):,.0f} seconds {side} that of Redis. No bar goes by it, but "
-            "cookies and logs do. Have it set by NTP."
+            f"The clock of {host} is {abs(seconds):,.0f} seconds {side} that of Redis. Bars do not depend on it, "
+            "but cookies and logs do. Set it by NTP."
         )
     if not wrong:
-        yield ok("They agree with that of Redis.")
+        yield ok("All clocks agree with that of Redis.")
 
 
 def _heard() -> list[Heard]:
@@ -99,6 +103,6 @@ def _how_to_start() -> str:
     if command := worker_command(current_app):
         return f"Start one: {command}."
     return (
-        'Give the Celery app a name in the app\'s module, celery = app.extensions["celery"], '
-        "and start one: celery -A module.celery worker."
+        'In the app\'s module, set celery = app.extensions["celery"], '
+        "then start a worker: celery -A module.celery worker."
     )

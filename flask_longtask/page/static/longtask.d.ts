@@ -1,14 +1,14 @@
-// The types of longtask.js. Nothing but declarations is here.
+// The types of longtask.js.
 
-/** What the server tells of a task: see "HTTP" in the documents for each field. */
+/** The status object of a task: see "HTTP" in the documents for each field. */
 export interface Status<Result = unknown> {
   state: 'PENDING' | 'PROGRESS' | 'RETRY' | 'SUCCESS' | 'FAILURE' | 'REVOKED' | (string & {});
   current: number;
   total: number;
   status: string;
-  /** Only with SUCCESS; null where it is too large to be sent with every status. */
+  /** Only with SUCCESS; null if it is too large to be sent with every status. */
   result: Result | null;
-  /** The size of such a result in bytes. */
+  /** The size in bytes of a result that is too large. */
   result_bytes?: number;
   task_id: string;
   task: string | null;
@@ -18,43 +18,43 @@ export interface Status<Result = unknown> {
   submitted: string | null;
   started: string | null;
   finished: string | null;
-  /** Seconds left, while it runs. */
+  /** Seconds left, while the task runs. */
   eta: number | null;
   attempt: number | null;
 }
 
-/** What to call for news of a task. */
+/** Functions to call for changes of a task. */
 export interface Callbacks<Result = unknown> {
-  /** Something about it is new. Its end is told here first, too. */
+  /** Called for each change, and also for the end, before the callbacks below. */
   onProgress?(task: Status<Result>): void;
   onSuccess?(task: Status<Result>): void;
-  /** It raised, or ended in another way that is no success. */
+  /** The task raised, or ended in another way that is neither success nor cancellation. */
   onFailure?(task: Status<Result>): void;
   onCancelled?(task: Status<Result>): void;
-  /** The server does not know it (any more): this is the last that was seen. */
+  /** The server does not know the task (any more). `task` is its last known status. */
   onExpired?(task: Status<Result>): void;
-  /** After any of the four above. */
+  /** Called after any of the four callbacks above. */
   onEnd?(task: Status<Result>): void;
-  /** The server or the network is away; the next try is in so many seconds. */
+  /** The server or the network is away. The next attempt is in `seconds`. */
   onOffline?(problem: Problem, seconds: number): void;
   onOnline?(): void;
 }
 
-/** A task that is followed, or several: those of a group. */
+/** One or more tasks that are followed, such as those of a group. */
 export interface Following<Result = unknown> {
-  /** The address of each. */
+  /** The address of each task. */
   readonly locations: string[];
-  /** What was last told of each. */
+  /** The last known status of each task. */
   readonly tasks: Status<Result>[];
-  /** Fulfilled with the same once all have ended, in whatever way; never rejected. */
+  /** Fulfilled with `tasks` when all tasks have ended, in whatever way; never rejected. */
   readonly ended: Promise<Status<Result>[]>;
-  /** Tells nothing more. The tasks go on. */
+  /** Stops following: no callback is called any more. The tasks go on. */
   stop(): void;
-  /** Cancels what has not ended. Rejected with a Problem. */
+  /** Cancels the tasks that have not ended. Rejects with a Problem. */
   cancel(): Promise<void>;
 }
 
-/** Follows the task at this address, a `Location` of a start, until it ends or `stop()` is called. */
+/** Follows the task at this address, the `Location` of a start, until it ends or `stop()` is called. */
 export function follow<Result = unknown>(location: string | URL, callbacks?: Callbacks<Result>): Following<Result>;
 
 export interface StartOptions<Result = unknown> extends Callbacks<Result> {
@@ -63,8 +63,8 @@ export interface StartOptions<Result = unknown> extends Callbacks<Result> {
 }
 
 /**
- * Posts to a start route, as JSON unless `body` is a form's, and follows what it has started. Rejected with a Problem
- * where nothing was started.
+ * Posts to a start route, as JSON unless `body` is form data, and follows the tasks that it starts. Rejects with a
+ * Problem if nothing was started.
  */
 export function start<Result = unknown>(
   url: string | URL,
@@ -72,49 +72,49 @@ export function start<Result = unknown>(
   options?: StartOptions<Result>,
 ): Promise<Following<Result>>;
 
-/** An answer that is an error, or no answer at all. The message is a sentence for a person. */
+/** An error answer, or no answer at all. The message is a sentence for a person. */
 export class Problem extends Error {
-  /** The status of the answer, 0 for none. */
+  /** The HTTP status of the answer; 0 without an answer. */
   readonly status: number;
-  /** The field of the request that it is about. */
+  /** The name of the invalid field of the request. */
   readonly field: string | null;
-  /** Seconds to wait before another try, 0 where the server does not say. */
+  /** Seconds to wait before another attempt; 0 if the server does not say. */
   readonly retryAfter: number;
-  /** The answer's JSON. */
+  /** The parsed JSON of the answer. */
   readonly body: unknown;
 }
 
-/** An ISO time as an element in the reader's own zone; any other text as it is. */
+/** Formats an ISO time as an element in the reader's time zone; returns any other text unchanged. */
 export function localTime(iso: string): HTMLTimeElement | string;
 
-/** Replaces texts of the page, before the first bar is drawn. Their names are in strings.js. */
+/** Replaces texts of the page. Call it before the first bar is drawn. The names are in strings.js. */
 export function setStrings(strings: Strings): void;
 
 export interface Strings {
   /** The language of dates and numbers, such as `de`. */
   locale?: string;
-  /** Names of tasks and of states of their own, by the server's word for them. */
+  /** Names of tasks, and of states that tasks report themselves, by the server's word for them. */
   tasks?: Record<string, string>;
   states?: Record<string, string>;
-  /** Sentences of the server. */
+  /** Sentences of the server and of tasks, by the English sentence. */
   sentences?: Record<string, string>;
   [name: string]: string | Record<string, string> | undefined;
 }
 
 /** `<long-task href="…">`: the bar of the task at this address. */
 export interface LongTaskElement extends HTMLElement {
-  /** What was last told of the task; null before the first answer. */
+  /** The last known status of the task; null before the first answer. */
   readonly task: Status | null;
   readonly phase: '' | 'waiting' | 'scheduled' | 'running' | 'retry' | 'done' | 'failed' | 'ended' | 'cancelled' | 'expired';
-  /** The form that has started it; null after a reload. */
+  /** The form that has started the task; null after a reload. */
   readonly form: HTMLFormElement | null;
-  /** Cancels the task. What prevents that is said under the bar. */
+  /** Cancels the task. If this fails, the bar says why. */
   cancel(): Promise<void>;
   /** Takes the bar off the page. */
   hide(): void;
 }
 
-/** Sent by a bar, which is its target, and to the form that has started the task. `detail` is the status object. */
+/** Dispatched on a bar, and on the form that has started the task. `detail` is the status object. */
 export type LongTaskEvent = CustomEvent<Status>;
 
 declare global {

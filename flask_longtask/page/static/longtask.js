@@ -1,6 +1,6 @@
-// The page's script: bars for the tasks that its forms start, the element `<long-task>`, and the same for scripts of
-// one's own. It draws nothing the server has not said. What it exports is described in longtask.d.ts; see "JavaScript"
-// in the documents for all of it.
+// The page's script: bars for the tasks that its forms start, the element `<long-task>`, and functions for scripts of
+// your own. It draws nothing that the server has not said. longtask.d.ts describes the exports; see "JavaScript" in the
+// documents.
 //
 //   {% from "longtask/bars.html" import bars %}         in a template, in its head
 //   {{ bars() }}                                        the style sheet, nanobar and this script, or by hand:
@@ -24,7 +24,7 @@ export { Problem } from './client/server.js';
 export { localTime } from './drawing/times.js';
 export { setStrings } from './strings.js';
 
-// A module has no `document.currentScript`.
+// In a module, `document.currentScript` is null.
 const options = [...document.scripts].find((script) => script.src === import.meta.url)?.dataset ?? {};
 if (options.pollSeconds) Follower.pollSeconds = Number(options.pollSeconds);
 Banners.workerCommand = options.workerCommand ?? '';
@@ -34,7 +34,7 @@ if (document.readyState === 'complete') {
   setTimeout(begin);
 } else {
   document.addEventListener('DOMContentLoaded', begin);
-  window.addEventListener('load', begin); // which comes first depends on when the script was loaded
+  window.addEventListener('load', begin); // whichever comes first: it depends on when the script was loaded
 }
 
 function begin() {

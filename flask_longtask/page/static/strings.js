@@ -1,10 +1,10 @@
-// Every text the page shows by itself, and how an app replaces them. What a text is put into is decided elsewhere.
+// All texts that the page shows by itself, and how an app replaces them. Other modules decide where they appear.
 //
 // A page replaces texts by JSON, before this script or after it:
 //
 //   <script type="application/json" id="longtask-strings">{"cancel": "Abbrechen"}</script>
 //
-// or by `setStrings()`, from a script that is loaded with the page. A text in braces is filled in.
+// or by `setStrings()`, from a script that is loaded with the page. A name in braces is replaced by a value.
 
 const strings = {
   /** The language of dates and numbers, such as `de`; empty for the browser's own. */
@@ -20,8 +20,8 @@ const strings = {
   cancelled: 'Cancelled',
   expired: 'Expired',
   unknown: 'Unknown',
-  expired_message: 'The server no longer shows this task: it has expired or was deleted, or you may not see it any more. This is the last that was seen.',
-  unknown_message: 'The server knows no such task, or does not show it to you.',
+  expired_message: 'The server no longer shows this task: it has expired or was deleted, or you may no longer see it. Its last known state is shown.',
+  unknown_message: 'There is no such task on the server, or you may not see it.',
 
   // The rest of a bar
   task: 'Task',
@@ -55,21 +55,21 @@ const strings = {
   try_now: 'Try now',
   back: 'The server is back.',
   no_worker: 'No worker is running.',
-  start_worker: 'Start a Celery worker, and the waiting tasks begin.',
-  start_worker_by: 'Start one, and the waiting tasks begin: {command}',
+  start_worker: 'Start a Celery worker to run the waiting tasks.',
+  start_worker_by: 'Start one to run the waiting tasks: {command}',
 
   // Errors of a request
   error: 'The server answers with error {status}.',
-  not_ours: 'Something other than this server answers.',
-  no_task: 'The answer names no task.',
-  some_started: '{started} of {count} were started.',
-  unsure: 'It is not known whether the task was started: if it was, it is listed once the server is back.',
+  not_ours: 'The answer did not come from this server.',
+  no_task: 'The server did not return a task.',
+  some_started: 'Only {started} of {count} tasks were started.',
+  unsure: 'The task may have been started. If so, it is listed once the server is back.',
 
   // For screen readers
   task_started: '{name} started.',
-  tasks_started: '{name} started, {count} times.',
+  tasks_started: '{name} started {count} times.',
 
-  /** Names of tasks and states of their own, by the server's word for them: `{"long_task": "Lange Aufgabe"}`. */
+  /** Names of tasks, and of states that tasks report themselves, by the server's word: `{"long_task": "Lange Aufgabe"}`. */
   tasks: {},
   states: {},
   /** Sentences of the server: `{"Waiting: {count} tasks ahead": "{count} Aufgaben davor"}`. */
@@ -83,7 +83,7 @@ export function setStrings(others) {
   Object.assign(strings, others);
 }
 
-/** A text in pieces; the values that are filled in may be elements. */
+/** Returns a text in pieces, with its values filled in, which may be elements. */
 export function pieces(name, values = {}) {
   return filled(strings[name], (value) => values[value] ?? '');
 }
@@ -96,7 +96,7 @@ export function locale() {
   return strings.locale || undefined;
 }
 
-/** `long_task` as its own text, else as "Long task". */
+/** Returns the name of a task from `tasks`; without one, `long_task` becomes "Long task". */
 export function nameOf(task) {
   return strings.tasks[task] ?? inWords(task);
 }
@@ -105,7 +105,7 @@ export function nameOfState(state) {
   return strings.states[state] ?? inWords(state);
 }
 
-/** A sentence of the server's; what it adds in parentheses is looked up by itself. */
+/** Translates a sentence of the server. Additions in parentheses at its end are translated separately. */
 export function translated(sentence) {
   const [, main, additions] = sentence.match(/^(.*?)((?: \([^()]*\))*)$/s);
   return replaced(main) + additions.replace(/\([^()]*\)/g, replaced);

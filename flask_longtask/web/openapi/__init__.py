@@ -1,4 +1,4 @@
-"""The HTTP contract as an OpenAPI 3.1 document, at `/openapi.json`: what an app uses to add its own routes.
+"""The HTTP contract as an OpenAPI 3.1 document, at `/openapi.json`. An app documents its own routes with these names.
 
 ::
 
@@ -6,7 +6,7 @@
     @openapi.documented(openapi.starts("Start a long task", steps=openapi.whole_number(1, 1000)))
     def start_longtask(): …
 
-Addresses and methods come from the routes themselves, and what holds for all of them is added to each.
+Paths and methods come from the routes, and the answers that every route may give are added to each.
 """
 
 from flask_longtask.web.openapi.app_operations import (

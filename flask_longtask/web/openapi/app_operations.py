@@ -1,4 +1,4 @@
-"""What an app says about its own routes, as operations. Those of the extension are in own_operations.py."""
+"""OpenAPI operations for the routes of an app. Those of the extension are in own_operations.py."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -20,7 +20,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 
 def documented(operation: Schema) -> Callable[[View], View]:
-    """Say what a view function takes and answers, as an OpenAPI operation."""
+    """Decorate a view function with its OpenAPI operation."""
 
     def keep(view: View) -> View:
         view.openapi = operation  # type: ignore[attr-defined]
@@ -38,9 +38,10 @@ def starts(
     conflict: str | None = None,
     **fields: Schema,
 ) -> dict[str, Any]:
-    """The operation of a route that starts a task: `fields` are those of its form or JSON object.
+    """Return the operation of a route that starts a task.
 
-    `answer` is the body of its 202 where that is not the status object, `conflict` what 409 means.
+    `fields` are the schemas of the fields of its form or JSON object, and `required` the names of those that a request
+    must have. `answer` is the schema of the 202 if it is not the status object. `conflict` describes the 409.
     """
 
     def body(media_type: str) -> dict[str, Any]:
@@ -60,11 +61,13 @@ def starts(
         },
         "responses": {
             "202": {
-                "description": "Started. Ask its address how far it is.",
+                "description": "The task was started. Poll its address for its status.",
                 "headers": {"Location": header("address"), "Retry-After": header("seconds")},
                 "content": as_json(answer or schema("Task")),
             },
-            "303": see_other("The same for a browser that sends a plain form."),
+            "303": see_other(
+                "The task was started: a browser that sends a plain form is sent to its page."
+            ),
             **problems(400, 409, 413, 415, 422, 429, 503),
             **({"409": problem(conflict)} if conflict else {}),
         },
@@ -72,17 +75,17 @@ def starts(
 
 
 def whole_number(minimum: int, maximum: int) -> Schema:
-    """A field that `integer` reads."""
+    """Return the schema of a field that `flask_longtask.integer` reads."""
     return {"type": "integer", "minimum": minimum, "maximum": maximum}
 
 
 def seconds(maximum: float) -> Schema:
-    """A field that `seconds` reads."""
+    """Return the schema of a field that `flask_longtask.seconds` reads."""
     return {"type": "number", "minimum": 0, "maximum": maximum}
 
 
 def _in_json(field: Schema, optional: bool) -> Schema:
-    """A field as JSON may have it: a number as text, too, and nothing where it may be left out."""
+    """Return the schema of a field in JSON: a number may also be a string, and an optional one empty or null."""
     if "maximum" not in field:
         return field
     least, most = field["minimum"], int(field["maximum"])
@@ -94,13 +97,13 @@ def _in_json(field: Schema, optional: bool) -> Schema:
 
 
 def tells(summary: str, answer: Schema, *parameters: str) -> dict[str, Any]:
-    """The operation of a route that answers with JSON, or with a page for a browser."""
+    """Return the operation of a route that answers with JSON, or with a page for a browser."""
     return {
         "summary": summary,
         "parameters": [parameter(name) for name in parameters],
         "responses": {
             "200": {
-                "description": "What is known now.",
+                "description": "The present state.",
                 "content": {**as_json(answer), **HTML},
             },
             **problems(404, 503),
@@ -109,7 +112,7 @@ def tells(summary: str, answer: Schema, *parameters: str) -> dict[str, Any]:
 
 
 def page(summary: str) -> dict[str, Any]:
-    """The operation of a route that answers with a page."""
+    """Return the operation of a route that answers with a page."""
     return {
         "summary": summary,
         "responses": {"200": {"description": "A page.", "content": HTML}},

@@ -1,4 +1,4 @@
-"""What operations refer to by name: the schemas, answers, parameters and headers that several of them share."""
+"""The schemas, responses, parameters and headers that several operations share and refer to by name."""
 
 from typing import Any
 
@@ -9,23 +9,21 @@ from flask_longtask.web.protection.idempotency import HEADER, LONGEST_KEY
 _RETRY_AFTER = {"Retry-After": header("seconds")}
 
 _RESPONSES: dict[str, Any] = {
-    "400": problem(
-        "Something in the request cannot be used; `field` names it where it is a field."
-    ),
+    "400": problem("The request is invalid. If a field is, `field` names it."),
     "401": problem("The token is missing or wrong.", **{"WWW-Authenticate": header("challenge")}),
-    "403": problem("Another site's page may not do this."),
-    "404": problem("There is no such thing, or it has expired."),
+    "403": problem("A page of another site may not do this."),
+    "404": problem("It does not exist, or it has expired."),
     "409": problem(
-        "It has already ended; of a start: a request with the same Idempotency-Key is still being answered."
+        "The task has already ended, or a request with the same Idempotency-Key is still being answered."
     ),
     "413": problem("The body is too large, or has too many fields."),
     "414": {
-        "description": "The address is too long: the web server's own answer.",
+        "description": "The address is too long. The web server itself answers this.",
         "content": HTML,
     },
     "415": problem("The body is neither a form nor JSON."),
-    "422": problem("The Idempotency-Key was used before, with another body."),
-    "429": problem("Too often.", **_RETRY_AFTER),
+    "422": problem("The Idempotency-Key was already used with a different body."),
+    "429": problem("Too many requests.", **_RETRY_AFTER),
     "503": problem("Redis or the broker is away, or the queue is full.", **_RETRY_AFTER),
 }
 
@@ -38,7 +36,7 @@ _SCHEMAS: dict[str, Any] = {
         {
             "state": {
                 "type": "string",
-                "description": "PENDING, PROGRESS, RETRY, SUCCESS, FAILURE, REVOKED, or a task's own.",
+                "description": "PENDING, PROGRESS, RETRY, SUCCESS, FAILURE, REVOKED, or a state of the task's own.",
             },
             "current": {"type": "number", "minimum": 0},
             "total": {"type": "number", "exclusiveMinimum": 0},
@@ -50,7 +48,7 @@ _SCHEMAS: dict[str, Any] = {
                 "type": "integer",
                 "minimum": 0,
                 "maximum": 100,
-                "description": "100 with SUCCESS and only then.",
+                "description": "100 with SUCCESS, and only then.",
             },
             "submitted": _TIME,
             "started": _TIME,
@@ -62,10 +60,10 @@ _SCHEMAS: dict[str, Any] = {
             "result_bytes": {
                 "type": "integer",
                 "minimum": 1,
-                "description": "There is a result of this size, at /result/{task_id}.",
+                "description": "The size of a result that is too large for this object: see /result/{task_id}.",
             }
         },
-        description="The state of a task, as far as it is known.",
+        description="The status of a task.",
     ),
     "Problem": {
         "type": "object",
@@ -98,7 +96,7 @@ _PARAMETERS: dict[str, Any] = {
     "idempotency_key": {
         "name": HEADER,
         "in": "header",
-        "description": "The same key, address and body from the same client is the same task.",
+        "description": "Requests of one client with the same key, address and body start one task.",
         "schema": {
             "type": "string",
             "minLength": 1,
@@ -109,7 +107,7 @@ _PARAMETERS: dict[str, Any] = {
     "prefer": {
         "name": "Prefer",
         "in": "header",
-        "description": "`wait=30` answers when the task ends or 30 seconds have passed (RFC 7240).",
+        "description": "With `wait=30`, the answer comes when the task ends, or after 30 seconds (RFC 7240).",
         "schema": {"type": "string"},
     },
 }

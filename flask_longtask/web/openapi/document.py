@@ -1,4 +1,4 @@
-"""The document put together for an app, and its route. What it says comes from the modules beside this one."""
+"""Builds the OpenAPI document of an app, and serves it. Its parts come from the other modules of this folder."""
 
 import json
 import re
@@ -20,7 +20,7 @@ def openapi() -> Response:
 
 
 def describe(app: Flask) -> dict[str, Any]:
-    """The document for all routes of an app that something is said about."""
+    """Return the document of all routes of an app that have an operation."""
     paths: dict[str, Any] = {}
     for rule in app.url_map.iter_rules():
         operation = OPERATIONS.get(rule.endpoint) or getattr(
@@ -45,8 +45,8 @@ def describe(app: Flask) -> dict[str, Any]:
 
 
 def _complete(app: Flask, endpoint: str, method: str, operation: Schema) -> dict[str, Any]:
-    """An operation with the answers that any of its kind may get."""
-    codes = [400] if method == "GET" else [400, 403]  # the former for a host that is not ours
+    """Return an operation with the error answers that every route may give."""
+    codes = [400] if method == "GET" else [400, 403]  # 400 for an untrusted host
     if app.config["LONGTASK_API_TOKEN"] and operation.get("security") != []:
         codes += [401, 429]
     responses = {**problems(*codes), **operation["responses"]}

@@ -1,4 +1,4 @@
-"""The operations of the extension's own routes, by endpoint. The routes are where their views are."""
+"""The operations of the extension's own routes, by endpoint. The views are in routes.py, token.py and document.py."""
 
 from typing import Any
 
@@ -29,11 +29,11 @@ _TOKEN = {
 
 OPERATIONS: dict[str, Any] = {
     "longtask.status": {
-        "summary": "How far a task is",
+        "summary": "The status of a task",
         "parameters": [parameter("task_id"), parameter("prefer")],
         "responses": {
             "200": {
-                "description": "The task; as a stream, its changes until it ends.",
+                "description": "The status object, or a stream of its changes until the task ends.",
                 "headers": {"Retry-After": header("seconds_until_it_ends")},
                 "content": {**as_json(schema("Task")), **HTML, **STREAM},
             },
@@ -41,7 +41,7 @@ OPERATIONS: dict[str, Any] = {
         },
     },
     "longtask.result": {
-        "summary": "The result of a task, however large",
+        "summary": "The result of a task, of any size",
         "parameters": [parameter("task_id")],
         "responses": {
             "200": {"description": "What the task returned.", "content": as_json({})},
@@ -52,7 +52,7 @@ OPERATIONS: dict[str, Any] = {
         "summary": "Cancel a task",
         "parameters": [parameter("task_id")],
         "responses": {
-            "200": {"description": "It is cancelled.", "content": as_json(schema("Task"))},
+            "200": {"description": "The task is cancelled.", "content": as_json(schema("Task"))},
             **problems(400, 404, 409, 413, 503),
         },
     },
@@ -60,12 +60,12 @@ OPERATIONS: dict[str, Any] = {
         "summary": "Cancel a task, for a form",
         "parameters": [parameter("task_id")],
         "responses": {
-            "303": see_other("It has ended, by this or by itself just before: see its page."),
+            "303": see_other("The task is cancelled, or had already ended: see its page."),
             **problems(400, 404, 413, 503),
         },
     },
     "longtask.statuses": {
-        "summary": "How far many tasks are",
+        "summary": "The statuses of many tasks",
         "parameters": [
             {
                 "name": "id",
@@ -81,7 +81,7 @@ OPERATIONS: dict[str, Any] = {
         ],
         "responses": {
             "200": {
-                "description": "Each by its id, null for one that does not exist.",
+                "description": "The status object of each task by its id, null if it does not exist.",
                 "content": {
                     **as_json(complete_object({"tasks": _TASK_OR_NULL_BY_ID})),
                     **STREAM,
@@ -91,10 +91,10 @@ OPERATIONS: dict[str, Any] = {
         },
     },
     "longtask.tasks": {
-        "summary": "What this browser has started, newest first",
+        "summary": "The tasks that this user or browser has started, newest first",
         "responses": {
             "200": {
-                "description": "The tasks that are still known.",
+                "description": "The tasks that have not expired.",
                 "content": {
                     **as_json(
                         complete_object({"tasks": {"type": "array", "items": schema("Task")}})
@@ -106,10 +106,10 @@ OPERATIONS: dict[str, Any] = {
         },
     },
     "longtask.health": {
-        "summary": "Whether tasks can be taken in and run",
+        "summary": "Whether tasks can be accepted and run",
         "security": [],
         "responses": {
-            "200": {"description": "They can be.", "content": as_json(schema("Health"))},
+            "200": {"description": "Tasks can be accepted.", "content": as_json(schema("Health"))},
             "503": {
                 "description": "Redis or the broker is away.",
                 "headers": {"Retry-After": header("seconds")},
@@ -118,15 +118,17 @@ OPERATIONS: dict[str, Any] = {
         },
     },
     "longtask_token.give": {
-        "summary": "Give the token once, for all requests of this browser",
+        "summary": "Log a browser in with the token, for all its requests",
         "security": [],
         "requestBody": {
             "required": True,
             "content": {media_type: {"schema": _TOKEN} for media_type in BODIES},
         },
         "responses": {
-            "204": {"description": "It is the right one; the answer's cookie says so from now on."},
-            "303": see_other("The same for a browser that sends a plain form."),
+            "204": {
+                "description": "The token is right. The session cookie stands for it from now on."
+            },
+            "303": see_other("The token is right: a browser that sends a plain form is sent on."),
             **problems(400, 401, 413, 415, 429, 503),
         },
     },

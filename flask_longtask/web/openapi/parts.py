@@ -1,14 +1,14 @@
-"""The parts that operations and components are put together from. None of them belongs to a single route."""
+"""The building blocks of operations and components. None of them belongs to a single route."""
 
 from collections.abc import Mapping
 from typing import Any
 
 Schema = Mapping[str, Any]
 
-#: What the body of a request may be.
+#: The media types of a request body.
 BODIES = ("application/json", "application/x-www-form-urlencoded", "multipart/form-data")
 
-#: What the body of an answer may be besides JSON.
+#: The media types of an answer besides JSON.
 HTML = {"text/html": {"schema": {"type": "string"}}}
 STREAM = {"text/event-stream": {"schema": {"type": "string"}}}
 
@@ -26,7 +26,7 @@ def parameter(name: str) -> dict[str, str]:
 
 
 def problems(*codes: int) -> dict[str, Any]:
-    """The answers of an operation that are errors."""
+    """Return references to the error answers with these codes."""
     return {str(code): {"$ref": f"#/components/responses/{code}"} for code in codes}
 
 
@@ -40,7 +40,7 @@ def problem(description: str, **headers: Schema) -> dict[str, Any]:
 
 
 def see_other(description: str) -> dict[str, Any]:
-    """A 303, which sends a browser on."""
+    """Return a 303, which redirects a browser."""
     headers = {"Location": header("address")}
     return {"description": description, "headers": headers, "content": HTML}
 
@@ -48,6 +48,6 @@ def see_other(description: str) -> dict[str, Any]:
 def complete_object(
     properties: Schema, optional: Schema | None = None, **more: Any
 ) -> dict[str, Any]:
-    """The schema of an object that has all of these properties, perhaps the optional ones, and no others."""
+    """Return the schema of an object with all of these properties, any of the optional ones, and no others."""
     closed = {"required": list(properties), "additionalProperties": False}
     return {"type": "object", **more, **closed, "properties": {**properties, **(optional or {})}}

@@ -1,1 +1,1 @@
-"""What a protected route asks of a request. What such a route does is none of its business."""
+"""The checks of a protected route: origin, token and idempotency key."""

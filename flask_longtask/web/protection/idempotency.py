@@ -1,15 +1,16 @@
 """`Idempotency-Key`: the same request twice starts the same task (draft-ietf-httpapi-idempotency-key-header).
 
-Every task that a request with this header starts is claimed in Redis, under who sends it (owner.py), the
-request's method, path and key and the task's number among those of the request, in the very step that accepts
-it (accept.lua). A second request starts nothing and is given the first one's task; with another body it is refused.
+Every task that a request with this header starts is claimed in Redis, in the same step that accepts the task
+(accept.lua). The claim is made of the owner of the request (owner.py), its method, path and key, and the number of the
+task among those of the request. A second request starts nothing and gets the task of the first; with a different body
+it is refused.
 
-A protected route (protect.py) needs nothing for this, whether it starts one task, several, a chain or a chord; of
-a group each task is the same again, but its GroupResult is not. Whatever else a route does, it does each time it is
-asked: see `started_before`. Bodies are compared byte by byte, forms by their fields and the bytes of their files.
+A protected route (protect.py) needs no code for this, whether it starts one task, several, a chain or a chord. A
+repeated group has the same tasks, but a new GroupResult. Whatever else a route does, it does for each request: see
+`started_before`. Bodies are compared byte by byte, forms by their fields and the bytes of their files.
 
-A key counts until its task's result expires (`result_expires`), and for whoever sent it only. Clients without
-a session that share an address share their keys, so one should be as hard to guess as a task's id: a UUID.
+A key is valid until its task's result expires (`result_expires`), and only for its owner. Clients without a session
+that share an address share their keys, so a key should be as hard to guess as a task's id: a UUID.
 """
 
 import re
@@ -32,13 +33,13 @@ from flask_longtask.web.problems import BadField, asking_the_store
 
 HEADER = "Idempotency-Key"
 
-#: Characters that a key may have.
+#: The most characters of a key.
 LONGEST_KEY = 255
 
 _METHODS = frozenset({"POST", "PUT", "PATCH"})
 _FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
 
-# A String of RFC 9651, which the draft asks for; a key without quotation marks is as good.
+# A String of RFC 9651, which the draft requires. A key without quotation marks is accepted, too.
 _STRING = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
 _BARE = re.compile(r"[!#-~][!-~]*")
 
@@ -46,13 +47,13 @@ _PIECE = 1024 * 1024
 
 
 class KeyReused(UnprocessableEntity):
-    """The key was used before, for another request to the same address."""
+    """The key was already used for a request to the same address with a different body: 422."""
 
-    description = "This Idempotency-Key was used before, with another body."
+    description = "This Idempotency-Key was already used with a different body."
 
 
 class KeyBusy(Conflict):
-    """An earlier request with the key is still being answered, as section 2.6 of the draft has it."""
+    """An earlier request with the key is still being answered: 409, as in section 2.6 of the draft."""
 
     description = (
         "A request with this Idempotency-Key is still being answered. Try again in a second."
@@ -67,7 +68,7 @@ class KeyBusy(Conflict):
 
 
 class FlaskRequests(Requests):
-    """What the sender of tasks is told of the request that it serves, and what it tells about it."""
+    """Connects the sender of tasks with the current Flask request: its claims, its owner and its tasks."""
 
     def claim(self) -> Claim | None:
         if not _applies():
@@ -77,7 +78,7 @@ class FlaskRequests(Requests):
         return _claim(number)
 
     def owner(self) -> str | None:
-        # An app without this extension may send the tasks of one that has it.
+        # An app without this extension may send tasks of an app that has it.
         is_ours = has_request_context() and EXTENSION in current_app.extensions
         return user() if is_ours else None
 
@@ -97,7 +98,7 @@ class FlaskRequests(Requests):
 
 
 def counts(task_id: str) -> str:
-    """The id of the task that stands for this one in the answer: in most cases it itself."""
+    """Return the id of the task that an earlier request started instead of this one, or the same id."""
     if not has_request_context():
         return task_id
     earlier: Mapping[str, str] = kept().get("earlier", {})
@@ -105,21 +106,22 @@ def counts(task_id: str) -> str:
 
 
 def just_accepted(task_id: str) -> tuple[Record, int] | None:
-    """The record of a task that this request has started, and how many tasks are ahead of it."""
+    """Return the record of a task that this request has started, and how many tasks are ahead of it; else None."""
     accepted: Mapping[str, tuple[Record, int]] = kept().get("accepted", {})
     return accepted.get(task_id)
 
 
 def started_before() -> AsyncResult | None:
-    """The task that an earlier request with the same `Idempotency-Key` has started.
+    """Return the task that an earlier request with the same `Idempotency-Key` has started, or None.
 
     For a route that does something else before it starts its task and must not do that twice::
 
         if earlier := started_before():
             return accepted(earlier)
 
-    While such a request is still being answered, this waits: what it does may be done and its task not yet sent.
-    Raises KeyBusy if that takes longer than a client should wait, and KeyReused if that request had another body.
+    While the earlier request is still being answered, this waits, since that request may not have sent its task yet.
+    Raises KeyBusy if this takes longer than a client should wait, and KeyReused if the earlier request had a different
+    body.
     """
     if not has_request_context():
         return None
@@ -151,15 +153,15 @@ def _started_before(claim: Claim) -> AsyncResult | None:
 
 
 def end_turn(error: BaseException | None) -> None:
-    """The request has been answered: the next one with its key may be."""
+    """Let the next request with the same key be answered. Called when this request has been."""
     if turn := kept().pop("turn", None):
         installed().celery.backend.store.claims.end_turn(turn)
 
 
 def check_key() -> None:
-    """From now on the key of this request counts. Raises BadField for one that is none."""
+    """Make the key of this request count from now on. Raises BadField for an invalid key."""
     kept()["key_counts"] = True
-    if request.endpoint and _applies():  # else it is 404 or 405, whatever the key
+    if request.endpoint and _applies():  # without an endpoint it is 404 or 405, whatever the key
         _key()
 
 
@@ -168,7 +170,7 @@ def _applies() -> bool:
         has_request_context()
         and request.method in _METHODS
         and HEADER in request.headers
-        # Elsewhere the header is the app's own affair.
+        # In routes that are not protected, the header is the app's own affair.
         and "key_counts" in kept()
     )
 
@@ -194,7 +196,7 @@ def _claim(number: int) -> Claim:
 
 
 def _fingerprint() -> str:
-    """Tells one body from another. An uploaded file is read piece by piece from where it was kept."""
+    """Return a hash of the query string, media type and body. Uploaded files are read piece by piece."""
     body.guard(request.environ)
     digest = blake2b(digest_size=16)
     _add(digest, request.query_string, request.mimetype)

@@ -1,8 +1,8 @@
-"""Refuses requests that another site's page makes with this browser's cookies.
+"""Refuses requests that a page of another site makes with this browser's cookies.
 
-The rule is that of OWASP's cross-site request forgery cheat sheet for Fetch Metadata: a browser says where
-a request comes from (`Sec-Fetch-Site`, or at least `Origin`), and a page cannot change what it says. A
-client that says neither is no browser, e.g. curl, and needs no token.
+The rule is from OWASP's Cross-Site Request Forgery Prevention Cheat Sheet, for Fetch Metadata: a browser says where a
+request comes from (`Sec-Fetch-Site`, or at least `Origin`), and a page cannot change these headers. A client that
+sends neither is not a browser (curl, for instance), and is not checked.
 """
 
 from flask import request
@@ -12,13 +12,13 @@ _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 
 class CrossOrigin(Forbidden):
-    """Another site's page tries to change something here."""
+    """A page of another site tries to change something here: 403."""
 
-    description = "Another site's page may not start or cancel tasks here."
+    description = "A page of another site may not start or cancel tasks here."
 
 
 def check_origin() -> None:
-    """Raise CrossOrigin for a state-changing request from another origin's page."""
+    """Raise CrossOrigin for a state-changing request from a page of another origin."""
     if request.method in _SAFE_METHODS:
         return
     site = request.headers.get("Sec-Fetch-Site")

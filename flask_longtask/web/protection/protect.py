@@ -1,6 +1,6 @@
-"""What protects routes that start tasks, and those of this extension: three checks, and answers to its own errors.
+"""Protects the routes that start tasks, and those of this extension: three checks, and answers to its own errors.
 
-Routes of the app that are not protected stay as they are, whatever is sent to them and whatever they raise.
+Routes of the app that are not protected behave as without the extension, whatever they receive or raise.
 """
 
 from collections.abc import Callable
@@ -31,18 +31,18 @@ def protect(target: View) -> View: ...
 def protect(target: Any) -> Any:
     """Protect a route that starts tasks, or all routes of an app or a blueprint.
 
-    A request that another site's page makes with this browser's cookies is refused (403); where
-    `LONGTASK_API_TOKEN` is set, so is one without it (401). An `Idempotency-Key` counts. The errors of this
-    extension are answered as problem documents: 503 while the queue cannot be reached, 400 for a BadField.
+    A protected route refuses a request that a page of another site makes with this browser's cookies (403) and, if
+    `LONGTASK_API_TOKEN` is set, a request without this token (401). It honours `Idempotency-Key`. It answers the errors
+    of this extension as problem documents: 503 while the queue cannot be reached, 400 for a BadField.
 
-    As a decorator it comes below the route's own. Above it, it protects nothing::
+    As a decorator, it goes below the decorator of the route. Above that, it has no effect::
 
         @app.post("/start")
         @longtask.protect
         def start():
             return accepted(my_task.delay())
 
-    `longtask.protect(app)` does it for a whole app, its pages and static files too.
+    `longtask.protect(app)` protects a whole app, including its pages and static files.
     """
     if isinstance(target, Flask | Blueprint):
         target.before_request(check)
@@ -66,7 +66,7 @@ def protect(target: Any) -> Any:
 
 
 def check() -> None:
-    """Raise what refuses this request. Once it has passed, a second call does nothing."""
+    """Raise the error that refuses this request, if any. After a request has passed, further calls do nothing."""
     if "checked" not in kept():
         check_origin()
         check_token()

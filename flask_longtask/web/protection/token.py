@@ -1,12 +1,11 @@
-"""LONGTASK_API_TOKEN: where it is set, every request to a protected route but `/health` needs it.
+"""LONGTASK_API_TOKEN: if it is set, every request to a protected route but `/health` needs it.
 
-A program sends it as a bearer token (RFC 6750). A person is asked for it once, by the page that answers the
-first request; the browser's session cookie then says that it was given, on every request that a page makes,
-those that cannot carry a header of their own included.
+A program sends it as a bearer token (RFC 6750). A person enters it once, in the page that answers the first request.
+From then on the browser's session cookie stands for it, also in requests that cannot have a header of their own.
 
-Who shows LONGTASK_WRONG_TOKENS wrong ones within a minute, in whatever way, is refused for the rest of it, with the
-right one, too: guessing would go on otherwise. A right one costs nothing by that. A process that has not seen this
-client's wrong ones itself takes one more guess.
+A client that sends LONGTASK_WRONG_TOKENS wrong tokens within a minute, in whatever way, is refused for the rest of
+that minute, even with the right token, so that it cannot go on guessing. Right tokens are not counted, and need no
+Redis. A process that has not itself seen a wrong token of this client may check one more.
 """
 
 import hmac
@@ -29,7 +28,7 @@ from flask_longtask.web.problems import problem, wants_html
 _OPEN = frozenset({"longtask.health", "longtask_token.give", "longtask.static", "static"})
 _SESSION_FIELD = "longtask_token"
 
-#: Characters that the address may have to which a person goes after giving the token.
+#: The most characters of the path to which a person is redirected after entering the token.
 _LONGEST_PLACE = 2000
 
 bp = Blueprint("longtask_token", __name__)
@@ -37,10 +36,10 @@ bp.register_error_handler(HTTPException, problem)
 
 
 class TokenMissing(Unauthorized):
-    """The request shows no token."""
+    """The request has no token: 401."""
 
     description = (
-        "A token is needed here. Reload the page to give it, or send it as a bearer token."
+        "This site requires a token. Reload the page to enter it, or send it as a bearer token."
     )
 
     def __init__(self) -> None:
@@ -48,13 +47,13 @@ class TokenMissing(Unauthorized):
 
 
 class TokenWrong(TokenMissing):
-    """The token that the request shows is another."""
+    """The token of the request is wrong: 401."""
 
-    description = "That is not the token."
+    description = "The token is wrong."
 
 
 class TooManyTokens(TooManyRequests):
-    """The client has shown too many wrong tokens: this one was not looked at."""
+    """The client has sent too many wrong tokens, so this one was not checked: 429."""
 
     def __init__(self, seconds: int) -> None:
         super().__init__(
@@ -65,12 +64,12 @@ class TooManyTokens(TooManyRequests):
 
 @bp.post("/session")
 def give() -> BaseResponse:
-    """Take the token from a person, for as long as the browser is open."""
+    """Take the token from a person. It is valid until the browser is closed."""
     token = fields().get("token")
     if not isinstance(token, str):
         raise TokenWrong
     _check(token)
-    # Nothing of a session that somebody else may have planted in this browser goes on.
+    # Against session fixation: the owner that the session holds is discarded.
     forget()
     ensure_browser()
     session[_SESSION_FIELD] = _proof()
@@ -81,14 +80,14 @@ def give() -> BaseResponse:
 
 
 def check_token() -> None:
-    """Raise TokenMissing unless the request may pass."""
+    """Raise TokenMissing, TokenWrong or TooManyTokens unless the request may pass."""
     if not current_app.config["LONGTASK_API_TOKEN"]:
         return
     if request.endpoint in _OPEN or _is_proof(session.get(_SESSION_FIELD)):
         return
     try:
         shown = request.authorization
-    except ValueError:  # `Basic`, with bytes that are no text
+    except ValueError:  # `Basic` with bytes that are not UTF-8
         raise TokenMissing from None
     if shown is None or shown.type != "bearer" or not shown.token:
         raise TokenMissing
@@ -96,7 +95,7 @@ def check_token() -> None:
 
 
 def _proof() -> str:
-    """What a session keeps instead of the token: another token makes it worthless."""
+    """Return the value that a session keeps instead of the token. A new token makes it invalid."""
     token = current_app.config["LONGTASK_API_TOKEN"].encode()
     key = current_app.secret_key or ""
     return hmac.new(key.encode() if isinstance(key, str) else key, token, sha256).hexdigest()
@@ -107,7 +106,7 @@ def _is_proof(kept: object) -> bool:
 
 
 def _check(token: str) -> None:
-    """Raise TokenWrong for another token than ours, and TooManyTokens once too many of them were shown."""
+    """Raise TokenWrong for a wrong token, and TooManyTokens once the client has sent too many of them."""
     guesses: Guesses = installed().celery.backend.store.guesses
     address, most = client_address(), current_app.config["LONGTASK_WRONG_TOKENS"]
     if seconds := guesses.seconds_barred(address, most):
@@ -123,9 +122,9 @@ def _check(token: str) -> None:
 
 
 def _is_right(token: str) -> bool:
-    """Whether it is the token. How long this takes tells nothing of how near it is, nor of how long ours is."""
+    """Whether the token is right. The time that this takes reveals nothing about the right one, not even its length."""
     right = _digest(current_app.config["LONGTASK_API_TOKEN"])
-    # WSGI has decoded a header as Latin-1 (PEP 3333), whatever the client had encoded it by.
+    # WSGI has decoded the header as Latin-1 (PEP 3333), in whatever encoding the client has sent it.
     in_utf_8 = token.encode("latin-1", "replace").decode("utf-8", "replace")
     equal = [hmac.compare_digest(_digest(form), right) for form in (token, in_utf_8)]
     return any(equal)
@@ -136,10 +135,10 @@ def _digest(text: str) -> bytes:
 
 
 def _is_here(place: str) -> bool:
-    r"""Whether this is a path of this site, however often it is decoded on its way.
+    r"""Whether this is a path of this site, however often it is percent-decoded.
 
-    `//evil.example` is another site's, and browsers read `/\evil.example` as that, and also what has a tab or a
-    line break in it, which they leave out (https://url.spec.whatwg.org/#url-parsing).
+    `//evil.example` is an address of another site. Browsers read `/\evil.example` in the same way, and remove tabs and
+    line breaks first (https://url.spec.whatwg.org/#url-parsing).
     """
     if len(place) > _LONGEST_PLACE:
         return False

@@ -1,4 +1,4 @@
-"""`Prefer: wait=30` (RFC 7240): a client that would rather wait than ask again, so that a shell needs no loop."""
+"""`Prefer: wait=30` (RFC 7240): lets a client wait for the end of a task, so that a shell script needs no loop."""
 
 import re
 import time
@@ -11,7 +11,7 @@ from flask_longtask.installed import installed
 from flask_longtask.status import ENDED_STATES
 from flask_longtask.web.streams import may_wait
 
-#: Seconds that one request may wait: less than proxies take for a dead connection.
+#: The most seconds that one request may wait: less than the usual timeout of proxies.
 LONGEST = 50
 
 _WAIT = re.compile(r'(?:^|,)\s*wait\s*=\s*"?(\d{1,9})"?\s*(?=[,;]|$)', re.IGNORECASE)
@@ -20,9 +20,9 @@ _WAIT = re.compile(r'(?:^|,)\s*wait\s*=\s*"?(\d{1,9})"?\s*(?=[,;]|$)', re.IGNORE
 def wait_for_end(task_id: str, status: Mapping[str, Any]) -> int | None:
     """Wait until the task has ended or the preferred time is up, whichever comes first.
 
-    Returns the seconds that it might have taken, None where the client has no such preference.
+    Returns the seconds that the request was allowed to wait, or None if the client has no such preference.
     """
-    # Only the first one counts, and what cannot be understood is ignored, as the RFC has it.
+    # As in the RFC, only the first `wait` counts, and an invalid preference is ignored.
     preferred = _WAIT.search(request.environ.get("HTTP_PREFER", ""))
     if preferred is None or not may_wait():
         return None

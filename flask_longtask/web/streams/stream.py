@@ -9,17 +9,16 @@
 
     data: {"state": "SUCCESS", …}
 
-Each event is one status object, the present one first, then one for each change; when all of its tasks have
-ended the stream ends. A client that reads slowly is told the newest state only. A change of `eta` alone is
-no event: it counts down by itself. Two events have names of their own:
+Each event is one status object: first the present one, then one for each change. The stream ends when all of its
+tasks have ended. A client that reads slowly gets only the newest state. A change of `eta` alone sends no event, since
+clients count down by themselves. Two events have names of their own:
 
 `gone`     `{"task_id": "…"}`: there is no such task, or its result has expired meanwhile;
-`problem`  the problem document of the 503 that a request would be answered now. The stream goes on: when
-           Redis is back, it tells how every task is.
+`problem`  the problem document of the 503 that a request would get now. The stream goes on: when Redis is back,
+           it sends the status of every task.
 
-A comment every 15 seconds keeps proxies from closing the connection and finds clients that are gone. When
-the server is stopped, or serves one request at a time only, the stream ends early, and browsers come back by
-themselves.
+A comment every 15 seconds keeps proxies from closing the connection, and detects clients that are gone. If the server
+is stopping, or serves only one request at a time, the stream ends early, and browsers reconnect by themselves.
 """
 
 import math
@@ -41,26 +40,26 @@ MIMETYPE = "text/event-stream"
 #: Seconds without news after which a comment is sent.
 HEARTBEAT = 15.0
 
-#: Seconds for which a stream goes on where the app's `authorize` says who may read: a browser then asks anew.
+#: Seconds after which a stream ends if the app has `authorize`: the browser reconnects, and is checked again.
 PERMITTED = 60.0
 
-#: Milliseconds after which a browser whose connection was lost tries again.
+#: Milliseconds after which a browser reconnects when its connection was lost.
 RECONNECT = 2000
 
 
 def subscribe(celery_app: Celery) -> Subscription:
-    """What the streams of an app are made from."""
+    """Return the subscription that the streams of an app read from."""
     outage = b"event: problem\ndata: %b\n\n" % dumps(document(OUTAGE))
     return Subscription(celery_app, _event, outage)
 
 
 def stream(statuses: Mapping[str, Status]) -> Response:
-    """The answer that tells how these tasks are from now on."""
+    """Return a stream of these statuses and of their changes from now on."""
     until = time.monotonic() + PERMITTED if installed().authorize else math.inf
     events = _events(installed().subscription, statuses, until if may_wait() else 0)
     response = Response(events, mimetype=MIMETYPE)
     response.headers["Cache-Control"] = "no-store"
-    response.headers["X-Accel-Buffering"] = "no"  # nginx would keep events until it has a bufferful
+    response.headers["X-Accel-Buffering"] = "no"  # nginx would hold events back to fill its buffer
     response.vary.add("Accept")
     return response
 
@@ -68,22 +67,22 @@ def stream(statuses: Mapping[str, Status]) -> Response:
 def _events(
     subscription: Subscription, statuses: Mapping[str, Status], until: float
 ) -> Iterator[bytes]:
-    going_on = {
+    open_tasks = {
         task_id: status
         for task_id, status in statuses.items()
         if status and status["state"] not in ENDED_STATES
     }
     first = [_event(task_id, status) for task_id, status in statuses.items()]
     yield f"retry: {RECONNECT}\n\n".encode() + b"".join(first)
-    if not going_on or not until:  # a browser comes back after RECONNECT
+    if not open_tasks or not until:  # a browser reconnects after RECONNECT
         return
-    with subscription.watch(going_on) as watcher:
-        left = set(going_on)
-        del statuses, going_on, first  # thousands of streams may wait here for long
+    with subscription.watch(open_tasks) as watcher:
+        left = set(open_tasks)
+        del statuses, open_tasks, first  # free memory: thousands of streams may wait here for long
         while left and not watcher.closed and time.monotonic() < until:
-            told = watcher.wait(HEARTBEAT)
-            left.difference_update(news.task_id for news in told if news.ended)
-            yield b"".join(news.text for news in told) or b": nothing new\n\n"
+            changed = watcher.wait(HEARTBEAT)
+            left.difference_update(news.task_id for news in changed if news.ended)
+            yield b"".join(news.text for news in changed) or b": nothing new\n\n"
 
 
 def _event(task_id: str, status: Status) -> bytes:

@@ -1,12 +1,12 @@
 """Sends each change of a task to its watchers: one Redis subscription serves all watchers of a process.
 
-Celery's store publishes each change of a task on a channel named after it. A message only says which task
-to look at again: what a watcher is told is what is stored, read for all of the changed tasks at once. The
-same look is taken when Redis confirms a subscription, so that nothing is lost between the first look and
-the subscription, nor while Redis was away; and once a second, for what changes without a message (how many
-tasks are ahead, whether any worker is there, what has expired).
+Celery's store publishes each change of a task on a channel named after the task. A message says only which task to
+read again: watchers get what is stored, which is read for all changed tasks at once. Tasks are also read when Redis
+confirms a subscription, so that no change is lost between the first read and the subscription, or while Redis was
+away; and once a second, for changes without a message (how many tasks are ahead, whether any worker runs, which tasks
+have expired).
 
-Nothing here knows HTTP. It runs in threads, and in greenlets where gevent has patched `threading`.
+This module knows nothing of HTTP. It runs in threads, or in greenlets if gevent has patched `threading`.
 """
 
 import logging
@@ -27,14 +27,14 @@ from flask_longtask.store.changes import AT_ONCE
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two looks at every watched task, and before Redis is tried again.
+#: Seconds between two reads of every watched task, and between two attempts to reach Redis.
 LOOK_INTERVAL = 1.0
 
 Status = Mapping[str, Any] | None
 
 
 class News(NamedTuple):
-    """What a watcher is told about one task. `text` is shared by all of a task's watchers."""
+    """A change of one task. All watchers of the task share its `text`."""
 
     task_id: str
     text: bytes
@@ -42,20 +42,20 @@ class News(NamedTuple):
 
 
 class Watcher:
-    """One client's view of some tasks. What it has not taken yet is replaced by what is newer."""
+    """One client's view of some tasks. Newer news of a task replaces news that the client has not taken yet."""
 
-    __slots__ = ("_changed", "_news", "closed", "told")
+    __slots__ = ("_changed", "_news", "closed", "seen")
 
     def __init__(self, statuses: Mapping[str, Status]) -> None:
-        #: What the client knows of each task.
-        self.told = dict(statuses)
+        #: The status of each task that the client knows.
+        self.seen = dict(statuses)
         #: Set when the server is being stopped: there will be no more news.
         self.closed = False
         self._news: dict[str, News] = {}
         self._changed = threading.Condition(threading.Lock())
 
     def wait(self, timeout: float) -> list[News]:
-        """The news since the last call, or the first to come; nothing when the time is up."""
+        """Return the news since the last call, else wait for some. Returns an empty list when the time is up."""
         with self._changed:
             if not self._news and not self.closed:
                 self._changed.wait(timeout)
@@ -85,36 +85,36 @@ class _Topic:
 
 
 class Subscription:
-    """The watchers of this process. Its thread and its connection to Redis exist while there are any.
+    """The watchers of this process. Its thread and its connection to Redis exist while there are watchers.
 
-    `write` makes the text of a task's news from its status object, None for a task that is not there.
-    `outage` is the text that every watcher is told when Redis is away; when it is back, each is told
-    again how its tasks are.
+    `write` returns the text of a task's news from its id and its status object, which is None for a task that does not
+    exist. `outage` is the text that every watcher gets when Redis is away. When Redis is back, watchers get the status
+    of all their tasks again.
     """
 
     def __init__(self, app: Celery, write: Callable[[str, Status], bytes], outage: bytes) -> None:
         self._app = app
         self._write = write
         self._outage = News("", outage, ended=False)
-        self._is_stopping: Callable[[], bool] = bool  # that is False
-        self._lock = threading.Lock()  # guards what follows
+        self._is_stopping: Callable[[], bool] = bool  # `bool()` is False
+        self._lock = threading.Lock()  # guards the attributes below
         self._topics: dict[str, _Topic] = {}
         self._thread: threading.Thread | None = None
         self._changes: Changes | None = None  # None while Redis is away
 
     def stop_when(self, is_stopping: Callable[[], bool]) -> None:
-        """Let all watchers go within a second of this being true: the server is being stopped."""
+        """Close all watchers within a second after `is_stopping` returns true: the server is stopping."""
         self._is_stopping = is_stopping
 
     @contextmanager
     def watch(self, statuses: Mapping[str, Status]) -> Iterator[Watcher]:
-        """Watch tasks from these states on."""
+        """Watch these tasks. The watcher gets the changes from these statuses on."""
         watcher = Watcher(statuses)
         task_ids = list(statuses)
         with self._lock:
             for task_id in task_ids:
                 self._topics.setdefault(task_id, _Topic()).watchers.add(watcher)
-            # Redis confirms what is subscribed already, too, and with that this watcher has its look.
+            # Redis also confirms a repeated subscription, which makes the thread read the task for this watcher.
             self._send(Changes.subscribe, task_ids)
             if self._thread is None:
                 self._thread = threading.Thread(
@@ -140,13 +140,13 @@ class Subscription:
     def _send(
         self, command: Callable[[Changes, Collection[str]], None], task_ids: Collection[str]
     ) -> None:
-        """Under the lock. The thread reads the answers."""
+        """Send a command, with the lock held. The thread reads the answers."""
         if self._changes is None:
-            return  # all that is watched will be subscribed to once Redis is back
+            return  # the thread subscribes to all watched tasks when Redis is back
         try:
             command(self._changes, task_ids)
         except (RedisError, OSError):
-            self._changes = None  # the thread sees it as well, and connects anew
+            self._changes = None  # the thread notices, and reconnects
 
     # -- the thread ------------------------------------------------------------------------------
 
@@ -155,9 +155,11 @@ class Subscription:
             try:
                 self._serve()
             except Exception as error:
-                # Whatever it was: without this thread all watchers would stand still.
+                # Any exception: without this thread, watchers would get no more news.
                 is_expected = isinstance(error, RedisError | OSError)
-                logger.warning("Changes cannot be told: %s", error, exc_info=not is_expected)
+                logger.warning(
+                    "Cannot follow the changes of tasks: %s", error, exc_info=not is_expected
+                )
                 self._tell_outage()
                 time.sleep(LOOK_INTERVAL)
 
@@ -168,7 +170,7 @@ class Subscription:
             return self._thread is not None
 
     def _serve(self) -> None:
-        """Send what changes until there are no watchers, or Redis is away."""
+        """Send changes until there are no watchers, or Redis is away."""
         changes = self._backend.store.changes()
         try:
             with self._lock:
@@ -185,7 +187,7 @@ class Subscription:
         to_look_at: Iterator[str] = iter(())
         while self._topics and self._changes is changes:
             if self._is_stopping():
-                self._let_go()
+                self._close_watchers()
             some = list(islice(to_look_at, AT_ONCE))
             now = time.monotonic()
             if not some and now >= next_look:
@@ -196,13 +198,13 @@ class Subscription:
             changed.update(some)
             self._tell(changed)
 
-    def _let_go(self) -> None:
+    def _close_watchers(self) -> None:
         with self._lock:
             for watcher in self._watchers():
                 watcher.close()
 
     def _watchers(self) -> set[Watcher]:
-        """Under the lock."""
+        """Return all watchers, with the lock held."""
         return {watcher for topic in self._topics.values() for watcher in topic.watchers}
 
     def _open_tasks(self) -> list[str]:
@@ -223,24 +225,24 @@ class Subscription:
             topic.status = status
             topic.news = News(task_id, self._write(task_id, status), ended)
         for watcher in topic.watchers:
-            # Nearly all know it already, and know the very same object.
-            known = watcher.told.get(task_id, ...)
+            # A quick check first: most watchers already have this very object.
+            known = watcher.seen.get(task_id, ...)
             if known is topic.status:
                 continue
-            watcher.told[task_id] = topic.status
+            watcher.seen[task_id] = topic.status
             if not _same(known, topic.status):
                 watcher.tell(topic.news)
 
     def _tell_outage(self) -> None:
         with self._lock:
             for watcher in self._watchers():
-                if watcher.told:
-                    watcher.told.clear()  # so that each task's next state is news
+                if watcher.seen:
+                    watcher.seen.clear()  # so that the next status of each task is news
                     watcher.tell(self._outage)
 
 
 def _same(known: Any, status: Status) -> bool:
-    """Whether nothing has changed but the seconds left, which change all the time."""
+    """Whether nothing has changed but `eta`, which changes all the time."""
     if not known or not status or known is ...:
         return known is status
     return bool({**known, "eta": None} == {**status, "eta": None})

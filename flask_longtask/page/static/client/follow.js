@@ -1,4 +1,4 @@
-// Starting and following tasks from a script, `start()` and `follow()`. Nothing is drawn here.
+// `start()` and `follow()`: starting and following tasks from a script. Nothing is drawn here.
 
 import { Follower } from './follower.js';
 import { addressed, addressOf, post } from './server.js';
@@ -10,7 +10,7 @@ export function follow(location, callbacks = {}) {
   return new Following(base, new Map(ids.map((id) => [id])), callbacks);
 }
 
-/** Starts what a start route starts, and follows it. Throws a Problem. */
+/** Posts to a start route, and follows the tasks that it starts. Throws a Problem. */
 export async function start(url, body = {}, { headers = {}, ...callbacks } = {}) {
   const { base, tasks } = await post(url, body, headers);
   return new Following(base, tasks, callbacks);
@@ -22,7 +22,7 @@ class Following {
   #open;
   #stops;
   #callbacks;
-  #tellEnd;
+  #resolveEnded;
 
   constructor(base, tasks, callbacks) {
     this.#follower = Follower.at(base);
@@ -30,23 +30,23 @@ class Following {
     this.#open = new Set(tasks.keys());
     this.locations = [...tasks.keys()].map((id) => addressOf(base, id));
     this.ended = new Promise((resolve) => {
-      this.#tellEnd = resolve;
+      this.#resolveEnded = resolve;
     });
     this.#stops = [...tasks].map(([id, task]) => this.#follower.follow(id, this.#listener(id), task));
   }
 
-  /** The status object of each, as it was last told; one that has not been asked for yet is left out. */
+  /** The last known status object of each task, without the tasks whose status is not known yet. */
   get tasks() {
     return [...this.#tasks.values()];
   }
 
-  /** The tasks go on, and nothing more is told of them. */
+  /** Stops following: no callback is called any more. The tasks go on. */
   stop() {
     this.#callbacks = {};
     for (const stop of this.#stops) stop();
   }
 
-  /** Cancels what has not ended. Throws a Problem. */
+  /** Cancels the tasks that have not ended. Throws a Problem. */
   async cancel() {
     await Promise.all([...this.#open].map((id) => this.#follower.cancel(id)));
   }
@@ -56,14 +56,14 @@ class Following {
       tell: (task, phase) => {
         this.#tasks.set(id, task);
         for (const event of eventsOf(phase)) this.#call(event, task);
-        if (eventsOf(phase).includes('end') && this.#open.delete(id) && this.#open.size === 0) this.#tellEnd(this.tasks);
+        if (eventsOf(phase).includes('end') && this.#open.delete(id) && this.#open.size === 0) this.#resolveEnded(this.tasks);
       },
       offline: (problem, seconds) => this.#call('offline', problem, seconds),
       online: () => this.#call('online'),
     };
   }
 
-  /** Not at once: who follows is given this object first, and an error of theirs stops nothing here. */
+  /** In a microtask: the caller first gets this object, and an error in a callback stops nothing here. */
   #call(event, ...subject) {
     const name = `on${event[0].toUpperCase()}${event.slice(1)}`;
     queueMicrotask(() => this.#callbacks[name]?.(...subject));

@@ -1,5 +1,5 @@
-// Keeping what is known of tasks up to date, by polls or by a stream, through outages, until all of them have ended:
-// one request for all tasks of a server. Who follows them is told; the requests themselves are in server.js.
+// Keeps the status of tasks up to date, by polls or by a stream, through outages, until all of them have ended, with
+// one request for all tasks of a server. It calls the listeners of each task; the requests are in server.js.
 
 import { Polling } from './polling.js';
 import { IDS_PER_REQUEST, Problem, Server } from './server.js';
@@ -8,11 +8,11 @@ import { live } from './storage.js';
 import { Stream } from './stream.js';
 import { Workers } from './workers.js';
 
-/** What is known of a task that somebody follows. */
+/** The last known status of a task that has listeners. */
 class Followed {
   task = null; // its status object
   phase = '';
-  /** When it was first seen to wait, by the page's own clock; null while it does not. */
+  /** When the task was first seen waiting, by the page's own clock; null while it does not wait. */
   waitingSince = null;
   listeners = new Set();
 
@@ -20,7 +20,7 @@ class Followed {
     return isEnd(this.phase);
   }
 
-  /** Takes a status object, or null for a task that does not exist (any more). True if it is news. */
+  /** Takes a status object, or null for a task that does not exist (any more). Returns whether it is a change. */
   take(id, task) {
     const next = task && wholeStatus(task);
     if (next && JSON.stringify(next) === JSON.stringify(this.task)) return false;
@@ -34,7 +34,7 @@ class Followed {
 export class Follower {
   static #ofServers = new Map();
 
-  /** The one of the server at this address. */
+  /** Returns the follower of the server at this address. */
   static at(base) {
     if (!this.#ofServers.has(base)) this.#ofServers.set(base, new Follower(base));
     return this.#ofServers.get(base);
@@ -51,7 +51,7 @@ export class Follower {
   #tasks = new Map();
   #observers = new Set();
   #errands = new Set();
-  #lastSeen = null; // when the server was last heard of
+  #lastSeen = null; // when the server last answered
   #polling = new Polling({ ask: () => this.#ask(), goOn: () => this.#goOn() });
   #stream;
   #workers;
@@ -60,16 +60,16 @@ export class Follower {
     this.#server = new Server(base);
     this.#workers = new Workers(this.#server);
     this.#stream = new Stream(this.#server, {
-      tell: (id, task) => this.#told(id, task),
-      lost: () => this.#polling.after(this.#pause), // asking finds out what is so, and comes back to the stream
+      tell: (id, task) => this.#received(id, task),
+      lost: () => this.#polling.after(this.#pause), // the next poll finds out why, and reopens the stream
     });
     document.addEventListener('visibilitychange', () => this.#visibilityChanged());
     window.addEventListener('online', () => this.#polling.isAway && this.tryNow());
   }
 
   /**
-   * Follows a task; answers a function that ends it. `listener` has `tell(task, phase)`, `offline(problem, seconds)`
-   * and `online()`. `task` is the status object where it is known already.
+   * Follows a task; returns a function that stops following. `listener` has `tell(task, phase)`,
+   * `offline(problem, seconds)` and `online()`. `task` is the status object, if it is already known.
    */
   follow(id, listener, task = null) {
     if (!this.#tasks.has(id)) this.#tasks.set(id, new Followed());
@@ -86,7 +86,7 @@ export class Follower {
     };
   }
 
-  /** Throws a Problem. One that has ended first is no error: it is shown how. */
+  /** Cancels a task. Throws a Problem, but not if the task has already ended: then its end is shown. */
   async cancel(id) {
     try {
       this.#update(id, await this.#server.cancel(id));
@@ -97,12 +97,12 @@ export class Follower {
     }
   }
 
-  /** Tells of the server itself: `away(message, lastSeen, seconds)`, `trying()`, `back()`, `noWorker(yes)`. */
+  /** Adds an observer of the server: `away(message, lastSeen, seconds)`, `trying()`, `back()`, `noWorker(yes)`. */
   observe(observer) {
     this.#observers.add(observer);
   }
 
-  /** Does what needs the server with the next request, `errand(server)`, and again until it succeeds. */
+  /** Calls `errand(server)` with the next request, and with later ones until it succeeds. */
   once(errand) {
     this.#errands.add(errand);
     return this.tryNow();
@@ -129,7 +129,7 @@ export class Follower {
     return this.#polling.pause(Follower.pollSeconds);
   }
 
-  /** Listens or plans the next request, if anything is still to come. */
+  /** Opens a stream or plans the next request, if any task is open or the server is away. */
   #goOn() {
     if (this.#polling.rests || !this.#isNeeded) return;
     const listens = live.read() && !document.hidden && !this.#polling.isAway && this.#errands.size === 0;
@@ -154,7 +154,7 @@ export class Follower {
     }
   }
 
-  #told(id, task) {
+  #received(id, task) {
     this.#lastSeen = new Date().toISOString();
     this.#update(id, task);
     if (this.#open.length === 0) this.#stream.close();
@@ -163,7 +163,7 @@ export class Follower {
 
   #update(id, task) {
     const followed = this.#tasks.get(id);
-    // An answer that was under way when the task ended (say, was cancelled here) is old news.
+    // An answer that was under way when the task ended (cancelled here, say) is outdated.
     if (!followed || followed.ended || !followed.take(id, task)) return;
     for (const listener of followed.listeners) listener.tell(followed.task, followed.phase);
   }
@@ -195,14 +195,14 @@ export class Follower {
 
   async #lookForWorkers() {
     const missing = await this.#workers.areMissing(this.#open.map(([, followed]) => followed));
-    if (missing === null || this.#polling.isAway) return; // no answer at all is for the next poll to tell
+    if (missing === null || this.#polling.isAway) return; // the next poll notices if the server is away
     this.#observe('noWorker', missing);
   }
 
   #visibilityChanged() {
     this.#polling.visibilityChanged();
     const wasOpen = this.#stream.isOpen;
-    if (document.hidden) this.#stream.close(); // a browser has six connections to a server, for all its tabs
+    if (document.hidden) this.#stream.close(); // a browser shares six connections to a server among all its tabs
     if (this.#isNeeded && (wasOpen || !document.hidden)) this.#polling.now();
   }
 }

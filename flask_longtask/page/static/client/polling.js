@@ -1,22 +1,22 @@
-// When the server is asked: after a pause, which grows while it is away, soon, now, or not while the page is out of
-// sight. What is asked, and what is done with the answer, is in follower.js.
+// When the server is asked: after a pause, which grows while the server is away; soon; now; or not at all while the
+// page is hidden. follower.js decides what to ask, and handles the answers.
 
-const SOON_MS = 300; // after a start: a task of milliseconds is not to seem to wait until the next poll
+const SOON_MS = 300; // after a start: a task of milliseconds should not seem to wait until the next poll
 const LONGEST_PAUSE_SECONDS = 30;
-const HIDDEN_FOR_LONG_MS = 60_000; // a tab out of sight for longer stops asking
+const HIDDEN_FOR_LONG_MS = 60_000; // a tab that is hidden for longer stops asking
 
 export class Polling {
-  /** Why the last request failed; null if it did not. */
+  /** The Problem of the last request; null if it succeeded. */
   problem = null;
-  #failures = 0; // in a row, since the last try that was asked for
+  #failures = 0; // in a row, since `tryNow`
   #ask;
   #goOn;
   #timer = null;
   #soonTimer = null;
   #asking = null;
-  #hiddenSince = 0; // if the page is hidden at all
+  #hiddenSince = 0; // only valid while the page is hidden
 
-  /** `ask` asks once; `goOn` is called after each time, to say when to ask again. */
+  /** `ask` asks the server once. `goOn` is called after each request, to plan the next one. */
   constructor({ ask, goOn }) {
     this.#ask = ask;
     this.#goOn = goOn;
@@ -26,7 +26,7 @@ export class Polling {
     return this.problem !== null;
   }
 
-  /** Whether there is nothing to plan: it is being asked, or not to be asked by itself. */
+  /** Whether there is nothing to plan: a request is under way, or the page has been hidden for long. */
   get rests() {
     const hiddenForLong = document.hidden && performance.now() - this.#hiddenSince > HIDDEN_FOR_LONG_MS;
     return this.#asking !== null || hiddenForLong;
@@ -42,19 +42,19 @@ export class Polling {
     this.#failures = 0;
   }
 
-  /** Seconds until the next request, `usual` unless the server is away. */
+  /** Returns the seconds until the next request: `usual`, unless the server is away. */
   pause(usual) {
     if (!this.isAway) return usual;
     return Math.min(LONGEST_PAUSE_SECONDS, Math.max(usual * 2 ** (this.#failures - 1), this.problem.retryAfter));
   }
 
-  /** The server may be back: the pauses start short again. */
+  /** Asks now, since the server may be back. The pauses start short again. */
   tryNow() {
     this.#failures = 0;
     return this.now();
   }
 
-  /** Never two at a time. */
+  /** Asks now, unless a request is under way. */
   now() {
     clearTimeout(this.#timer);
     this.#timer = null;
@@ -65,17 +65,20 @@ export class Polling {
     return this.#asking;
   }
 
-  /** Unless it is planned already. */
+  /** Plans a request after a pause, unless one is planned already. */
   after(seconds) {
     this.#timer ??= setTimeout(() => this.now(), seconds * 1000);
   }
 
-  /** Once for all that is begun until then, if `isNeeded` says so then. What nothing is `known` of is asked for at once. */
+  /**
+   * Plans one early request for all tasks that are followed until then. `known`: whether the task's status is known; if
+   * not, the request is made at once. `isNeeded` is asked just before.
+   */
   soon(known, isNeeded) {
     if (!known) clearTimeout(this.#soonTimer);
     else if (this.#soonTimer !== null) return;
     this.#soonTimer = setTimeout(async () => {
-      await this.#asking; // it may have asked before that
+      await this.#asking; // a request under way may not ask for the new tasks
       this.#soonTimer = null;
       if (isNeeded()) this.now();
     }, known ? SOON_MS : 0);

@@ -1,15 +1,15 @@
-// What is asked of a server, and the errors it answers: every address and every request is here. When to ask is
-// decided elsewhere, and nothing is drawn here.
+// All addresses of a server, all requests to it and its errors. Other modules decide when to ask, and nothing is drawn
+// here.
 
 import { text } from '../strings.js';
 
 export const IDS_PER_REQUEST = 100; // the server takes no more in one request
 const ANSWER_WITHIN_MS = 10_000; // a server that takes longer counts as away
 
-/** Where the server that has sent this file has its routes: the file is its …/longtask/static/client/server.js. */
+/** The base of the routes of the server that this file comes from, where it is …/longtask/static/client/server.js. */
 export const HERE = new URL('../../../', import.meta.url).href;
 
-/** An answer that is an error, or no answer at all (`status` 0). The message is a sentence for a person. */
+/** An error answer, or no answer at all (`status` 0). The message is a sentence for a person. */
 export class Problem extends Error {
   name = 'Problem';
 
@@ -32,7 +32,7 @@ export class Problem extends Error {
   }
 }
 
-/** JSON as data, null for anything else. Integers beyond 2^53 keep every digit where the browser can tell them. */
+/** Parses JSON; returns null for anything else. Integers beyond 2^53 keep all digits if the browser supports it. */
 export function parsed(json) {
   try {
     return JSON.parse(json, keepBigIntegers);
@@ -46,7 +46,7 @@ function keepBigIntegers(_key, value, context) {
   return big && context?.source && JSON.rawJSON ? JSON.rawJSON(context.source) : value;
 }
 
-// An id that is no plain part of a path is written as `~` and its UTF-8 in base64url, as by the server.
+// As on the server: an id that is not safe in a path is written as `~` and its UTF-8 in base64url.
 const PLAIN_ID = /^(?!\.{1,2}$)[A-Za-z0-9._-]+$/;
 
 function encoded(id) {
@@ -61,7 +61,7 @@ function decoded(part) {
   return new TextDecoder().decode(Uint8Array.from(bytes, (byte) => byte.charCodeAt(0)));
 }
 
-/** Where a server has its routes, and the ids of the tasks that an address of its is about. */
+/** Returns the base of a server's routes, and the ids of the tasks, from the address of one task or of several. */
 export function addressed(location) {
   const url = new URL(location, document.baseURI);
   const path = url.origin + url.pathname;
@@ -77,7 +77,7 @@ export function addressOf(base, id) {
   return `${base}status/${encoded(id)}`;
 }
 
-/** Where the result alone is, of any size. */
+/** The address of a task's result, of any size. */
 export function addressOfResult(base, id) {
   return `${base}result/${encoded(id)}`;
 }
@@ -107,24 +107,24 @@ async function json(url, init) {
   return body;
 }
 
-/** Posts to a start route. Answers where its tasks are, and a status object or undefined for each by its id. */
+/** Posts to a start route. Returns the base of its server's routes, and each id with a status object or undefined. */
 export async function post(url, body, headers) {
   const isForm = body instanceof FormData || body instanceof URLSearchParams;
   const { response, body: answer } = await request(url, {
     method: 'POST',
     body: isForm ? body : JSON.stringify(body),
     headers: isForm ? headers : { 'Content-Type': 'application/json', ...headers },
-    // An upload may take its time.
+    // An upload may take long.
     ...(body instanceof FormData && { timeout: null }),
   });
   const known = answer?.tasks ?? (answer?.task_id ? { [answer.task_id]: answer } : {});
   const { base, ids: named } = locationOf(response) ?? { base: HERE, ids: [] };
-  const ids = [...new Set([...named, ...Object.keys(known)])]; // the address of a large group names only some
+  const ids = [...new Set([...named, ...Object.keys(known)])]; // the address of a large group has only some of the ids
   if (ids.length === 0) throw new Problem(text('no_task'), { status: response.status, body: answer });
   return { base, tasks: new Map(ids.map((id) => [id, known[id]])) };
 }
 
-/** Null for none, and for one of the app's own. */
+/** Reads the `Location` of an answer. Returns null if there is none, or if it is not the address of a task. */
 function locationOf(response) {
   const location = response.headers.get('Location');
   if (location === null) return null;
@@ -138,7 +138,7 @@ function locationOf(response) {
 }
 
 export class Server {
-  /** `base` is the address that its routes begin with, which ends with a slash. */
+  /** `base` is the address with which all routes begin; it ends with a slash. */
   constructor(base) {
     this.base = base;
   }
@@ -147,12 +147,12 @@ export class Server {
     return json(addressOf(this.base, id), { method: 'DELETE' });
   }
 
-  /** What this browser has started, newest first. */
+  /** The tasks that this browser has started, newest first. */
   async tasks() {
     return (await json(`${this.base}tasks`)).tasks;
   }
 
-  /** Pairs of an id and its status object, or null for a task that does not exist. */
+  /** Yields pairs of an id and its status object, which is null for a task that does not exist. */
   async *statuses(ids) {
     for (let from = 0; from < ids.length; from += IDS_PER_REQUEST) {
       const { tasks } = await json(addressOfAll(this.base, ids.slice(from, from + IDS_PER_REQUEST)));
@@ -160,12 +160,12 @@ export class Server {
     }
   }
 
-  /** Not healthy is an error status with the same answer; undefined for no answer. */
+  /** The health document; an unhealthy server sends it with an error status. Null without an answer. */
   health() {
     return json(`${this.base}health`).catch((problem) => problem.body);
   }
 
-  /** The changes of these tasks, at most IDS_PER_REQUEST. */
+  /** Opens a stream of the changes of these tasks, at most IDS_PER_REQUEST. */
   openStream(ids) {
     return new EventSource(addressOfAll(this.base, ids));
   }

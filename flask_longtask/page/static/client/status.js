@@ -1,4 +1,4 @@
-// What a status object means: the phase its bar is in, and what it says beyond that. Data in, data out.
+// Reads status objects: the phase of the bar, its events and its sentence. Pure functions of data.
 
 const PHASE_OF_END = {
   SUCCESS: 'done', FAILURE: 'failed', REVOKED: 'cancelled', IGNORED: 'ended', REJECTED: 'ended', UNREADABLE: 'ended',
@@ -6,7 +6,7 @@ const PHASE_OF_END = {
 const EVENT_OF_END = { done: 'success', failed: 'failure', ended: 'failure', cancelled: 'cancelled', expired: 'expired' };
 const ISO_TIME = /\b\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)/;
 
-/** Start routes may answer less than a whole status object, at least the id. */
+/** Completes a status object: a start route may answer only some of its fields, at least the id. */
 export function wholeStatus(task) {
   return { state: 'PENDING', status: '', percent: 0, ...task };
 }
@@ -24,12 +24,12 @@ export function isEnd(phase) {
   return Object.hasOwn(EVENT_OF_END, phase);
 }
 
-/** What there is to tell of a task that is now in this phase, by the names of events. */
+/** Returns the names of the events to send when a task is in this phase. */
 export function eventsOf(phase) {
   return isEnd(phase) ? ['progress', EVENT_OF_END[phase], 'end'] : ['progress'];
 }
 
-/** A sentence without the word for the task's state, which stands in front of it. */
+/** Removes the word for the task's state from the start of a sentence, since the bar shows the word before it. */
 export function beyond(word, sentence) {
   if (sentence === 'Pending...') return '';
   const rest = sentence.slice(word.length);

@@ -1,4 +1,4 @@
-// What a person has chosen and started on this page, kept for the next visit where the browser lets us.
+// Choices and started tasks of this page, kept in the browser's storage for the next visit.
 
 function kept(storage, key) {
   return {
@@ -13,18 +13,18 @@ function kept(storage, key) {
       try {
         globalThis[storage].setItem(key, JSON.stringify(value));
       } catch {
-        // Storage is blocked or full: it holds until the next reload, no longer.
+        // Storage is blocked or full: the value is lost at the next reload.
       }
     },
   };
 }
 
-/** Whether every change is to be told at once. */
+/** Whether the page shows every change at once, by a stream. */
 export const live = kept('localStorage', 'longtask.live');
 
 const hiddenIds = kept('localStorage', 'longtask.hidden');
 
-/** Finished bars a person has put away, by id. They stay away after a reload, although the server still lists them. */
+/** The ids of the finished bars that a person has hidden. They stay hidden after a reload. */
 export const hidden = {
   read() {
     const ids = hiddenIds.read();
@@ -36,7 +36,7 @@ export const hidden = {
 const MOST_STARTED = 100;
 const startedHere = kept('sessionStorage', 'longtask.started');
 
-/** What was started in this tab, newest last: pairs of an id and the id of the list that its bar is in. */
+/** The tasks started in this tab, newest last: pairs of a task's id and the id of the list that has its bar. */
 export const started = {
   read() {
     const pairs = startedHere.read();

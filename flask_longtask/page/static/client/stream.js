@@ -1,4 +1,4 @@
-// Being told of changes: one stream for all bars that move. Whether to listen at all is decided in follower.js.
+// Receives changes: one stream for all open tasks. follower.js decides whether to use it.
 
 import { parsed } from './server.js';
 
@@ -9,7 +9,7 @@ export class Stream {
   #source = null;
   #ids = new Set();
 
-  /** `tell` is called with an id and its status object, or null; `lost` when the stream has ended. */
+  /** Calls `tell` with an id and its status object, null for a task that does not exist; `lost` when the stream ends. */
   constructor(server, { tell, lost }) {
     this.#server = server;
     this.#tell = tell;
@@ -20,7 +20,7 @@ export class Stream {
     return this.#source !== null;
   }
 
-  /** A new stream only where one of these tasks is not told of yet. */
+  /** Opens a stream of these tasks, unless the present one has all of them. */
   follow(ids) {
     if (this.isOpen && ids.every((id) => this.#ids.has(id))) return;
     this.close();

@@ -1,7 +1,7 @@
-// Whether any worker is there, which is asked once a task has been waiting for long.
+// Finds out whether any worker is running. It asks the server only when a task has been waiting for long.
 
 const WAITS_TOO_LONG_MS = 2_000;
-const ASKED_EVERY_MS = 4_000; // it costs the server a look at every worker
+const ASKED_EVERY_MS = 4_000; // the server has to look at every worker
 
 export class Workers {
   #server;
@@ -13,7 +13,7 @@ export class Workers {
     this.#server = server;
   }
 
-  /** True or false, or null where the server cannot tell. */
+  /** Resolves to whether no worker is running, or to null if the server cannot tell. */
   async areMissing(bars) {
     const now = performance.now();
     if (!bars.some(({ waitingSince }) => waitingSince !== null && now - waitingSince > WAITS_TOO_LONG_MS)) {
@@ -27,7 +27,7 @@ export class Workers {
     return this.#missing;
   }
 
-  /** Calls `look` when what begins to wait now has been waiting for long. */
+  /** Calls `look` when a task that begins to wait now would have been waiting for long. */
   soon(look) {
     this.#timer ??= setTimeout(() => {
       this.#timer = null;

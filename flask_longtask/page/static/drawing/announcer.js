@@ -1,4 +1,4 @@
-// What a screen reader is told of where there is nothing to look at: a task has ended, the server is back.
+// Announcements for screen readers: a task has ended, the server is back.
 
 import { element } from './elements.js';
 
@@ -8,7 +8,7 @@ const region = element('div', 'longtask-unseen');
 region.role = 'status';
 region.ariaLive = 'polite';
 
-/** Changes are read out only of a region that was there before. */
+/** Adds the region early: screen readers announce only changes of a region that was already on the page. */
 export function prepareAnnouncements() {
   document.body.append(region);
 }

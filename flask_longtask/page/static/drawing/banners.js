@@ -1,4 +1,4 @@
-// The calm sentences above the bars: the server is away, no worker is running. When to say them is decided in client/.
+// The banners above the bars: the server is away, no worker is running. The modules in client/ decide when they show.
 
 import { pieces, text } from '../strings.js';
 import { announce } from './announcer.js';
@@ -7,7 +7,7 @@ import { duration, localTime } from './times.js';
 
 const ofFollowers = new WeakMap();
 
-/** Puts the banners of a server where they are seen: before this node, unless they are on the page already. */
+/** Inserts the banners of a server before this node, unless they are already on the page. */
 export function showBanners(follower, node) {
   if (!ofFollowers.has(follower)) ofFollowers.set(follower, new Banners(follower));
   const { element: banners } = ofFollowers.get(follower);
@@ -15,7 +15,7 @@ export function showBanners(follower, node) {
 }
 
 export class Banners {
-  /** The command that starts a worker, where the app has told it. */
+  /** The command that starts a worker; empty if the app has not given one. */
   static workerCommand = '';
 
   element = element('div', 'longtask-banners');

@@ -1,5 +1,5 @@
-// The element `<long-task href="…">`: the bar of the task at this address. It follows the task by itself, as long as
-// it is on the page, and sends an event for what it is told.
+// The element `<long-task href="…">`: the bar of the task at this address. While it is on the page, it follows the
+// task, and dispatches an event for each change.
 
 import { Follower } from '../client/follower.js';
 import { addressed, addressOfResult, parsed, Problem } from '../client/server.js';
@@ -15,16 +15,16 @@ import { duration, withLocalTimes } from './times.js';
 export class LongTaskElement extends HTMLElement {
   static observedAttributes = ['href'];
 
-  /** The status object last drawn, and what it means; null and "" before the first answer. */
+  /** The last drawn status object and its phase; null and "" before the first answer. */
   task = null;
   phase = '';
-  /** The form that has started it, which is sent its events, too. */
+  /** The form that has started the task. Events are dispatched on it, too. */
   form = null;
 
   #id = null;
   #base = null;
   #stop = null;
-  /** Whether what is told next is news to the page, and not what it was before a reload. */
+  /** Whether the next status is news to the page, and not one from before a reload. */
   #isNews = true;
   #sentence = null;
   #meter;
@@ -54,7 +54,7 @@ export class LongTaskElement extends HTMLElement {
   disconnectedCallback() {
     this.#stop?.();
     this.#stop = null;
-    this.#isNews = !isEnd(this.phase); // where it is moved only
+    this.#isNews = !isEnd(this.phase); // the bar may only be moving to another place
   }
 
   attributeChangedCallback() {
@@ -65,19 +65,19 @@ export class LongTaskElement extends HTMLElement {
     this.connectedCallback();
   }
 
-  /** Gives it what is known of the task before it is put on the page; `isNews` unless that was so before a reload. */
+  /** Sets the known status before the bar is put on the page. `isNews`: it is not one from before a reload. */
   know(task, isNews) {
     this.task = task;
     this.#isNews = isNews;
   }
 
-  /** Cancels the task. What prevents that is said under the bar. */
+  /** Cancels the task. If this fails, a sentence under the bar says why. */
   async cancel() {
     const hadFocus = document.activeElement === this.#cancel;
     this.#say('');
     this.#cancel.disabled = true;
     setText(this.#cancel.firstChild, text('cancelling'));
-    if (hadFocus) this.focus(); // a disabled button would drop the keyboard's place
+    if (hadFocus) this.focus(); // a button loses the focus when it is disabled
     try {
       await this.#follower.cancel(this.#id);
     } catch (problem) {
@@ -88,13 +88,13 @@ export class LongTaskElement extends HTMLElement {
     setText(this.#cancel.firstChild, text('cancel'));
   }
 
-  /** Takes it off the page. */
+  /** Takes the bar off the page. */
   hide() {
     this.#send('longtask:hide');
     this.remove();
   }
 
-  /** nanobar has arrived. */
+  /** Draws the meter again, after nanobar has been loaded. */
   redraw() {
     this.#meter?.draw();
   }
@@ -107,12 +107,12 @@ export class LongTaskElement extends HTMLElement {
     return this.task?.task ? nameOf(this.task.task) : text('task');
   }
 
-  /** The name that tells it from its neighbours. */
+  /** The task's name with the start of its id, to tell bars apart. */
   get #label() {
     return `${this.#nameText} ${this.#id.slice(0, 8)}`;
   }
 
-  /** What is told of a task that the server does not know: whether it has ever been seen here. */
+  /** The text for a task that the server does not know: `expired` if the page has known it, else `unknown`. */
   get #absence() {
     return this.task.submitted ? 'expired' : 'unknown';
   }
@@ -154,7 +154,7 @@ export class LongTaskElement extends HTMLElement {
     );
   }
 
-  /** A button whose name says, to who does not see the bar around it, what it is for. */
+  /** Makes a button whose accessible name includes the task, for people who do not see the bar around it. */
   #button(name, onClick) {
     const node = button(onClick, element('span', '', text(name)), element('span', 'longtask-unseen'));
     node.hidden = true;
@@ -176,7 +176,7 @@ export class LongTaskElement extends HTMLElement {
     this.form?.dispatchEvent(new CustomEvent(name, { detail: this.task }));
   }
 
-  /** A sentence under the bar, such as why it could not be cancelled. */
+  /** Shows a sentence under the bar, such as why the task could not be cancelled. */
   #say(sentence) {
     this.#note.hidden = !sentence;
     setText(this.#note, sentence);
@@ -203,7 +203,7 @@ export class LongTaskElement extends HTMLElement {
     this.#hide.hidden = !isEnded || !this.hasAttribute('hideable');
   }
 
-  /** With each refresh: a start route may have answered only the id. */
+  /** Called for each status, since a start route may have answered only the id. */
   #drawName() {
     setText(this.#name, this.#nameText);
     this.ariaLabel = this.#label;

@@ -1,22 +1,22 @@
-// What stands under a bar's sentence: when things happened, and the result. A status object in, nodes out.
+// The details under a bar's sentence: times and the result. Functions from a status object to nodes.
 
 import { locale, pieces, text } from '../strings.js';
 import { element } from './elements.js';
 import { duration, localTime } from './times.js';
 
-const LONG_RESULT = 280; // characters shown before the rest is folded away
+const LONG_RESULT = 280; // characters; a longer result is folded
 
 export function facts({ submitted, started, finished, attempt }) {
-  const told = [];
-  if (attempt > 1) told.push(pieces('attempt', { number: attempt }));
-  if (submitted) told.push(pieces('submitted', { time: localTime(submitted) }));
-  if (started) told.push(pieces('started', { time: localTime(started) }));
-  if (finished) told.push(pieces('finished', { time: localTime(finished) }));
-  if (started && finished) told.push(pieces('took', { time: duration((new Date(finished) - new Date(started)) / 1000) }));
-  return told.flatMap((fact) => [element('span', '', ...fact), ' ']);
+  const shown = [];
+  if (attempt > 1) shown.push(pieces('attempt', { number: attempt }));
+  if (submitted) shown.push(pieces('submitted', { time: localTime(submitted) }));
+  if (started) shown.push(pieces('started', { time: localTime(started) }));
+  if (finished) shown.push(pieces('finished', { time: localTime(finished) }));
+  if (started && finished) shown.push(pieces('took', { time: duration((new Date(finished) - new Date(started)) / 1000) }));
+  return shown.flatMap((fact) => [element('span', '', ...fact), ' ']);
 }
 
-/** Nothing where there is none; a link to one that is too large to be sent with every status. */
+/** Returns the nodes of a result: none without a result, and a link to a result that the status object omits. */
 export function result({ state, result: value, result_bytes: bytes }, href) {
   const label = element('span', 'longtask-label', text('result'));
   if (bytes) {

@@ -1,4 +1,4 @@
-// Elements of a page: making them and writing into them. What they say is decided by who calls.
+// Creates elements and sets their text. Callers decide what they say.
 
 export function element(tag, className, ...children) {
   const node = document.createElement(tag);
@@ -14,7 +14,7 @@ export function button(onClick, ...label) {
   return node;
 }
 
-/** Writes only what differs, so that a refresh neither loses a selection nor stirs a screen reader. */
+/** Sets a text only if it differs, so that a refresh keeps the selection and is not announced by screen readers. */
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }

@@ -1,5 +1,5 @@
-// Forms: what one would send and how often, and the errors of a start, said beside the field they are about or at the
-// form's end. It is sent by page.js.
+// Forms: reads the request that a form would send, and shows the errors of a start beside the field or at the end of
+// the form. page.js sends the request.
 
 import { element } from './elements.js';
 
@@ -24,12 +24,12 @@ export function clearErrors(form) {
   for (const message of form.querySelectorAll('.longtask-error')) message.remove();
 }
 
-/** An outage is over. */
+/** Removes the errors of an outage that is over. */
 export function clearPassedErrors() {
   for (const message of document.querySelectorAll('.longtask-error[data-passes]')) message.remove();
 }
 
-/** `passes`: it is the outage's fault, not that of what was filled in. */
+/** Shows an error. `passes`: it comes from an outage, not from the values in the form, and goes with the outage. */
 export function showError(form, sentence, fieldName, passes) {
   const message = element('p', 'longtask-error', sentence);
   message.role = 'alert';

@@ -1,12 +1,13 @@
-// Where the bars of forms go on the page, and the page's own controls for them. How one bar looks is in bar.js.
+// The lists that hold the bars of forms, and the page's controls for them. How a bar looks is in bar.js.
 
 import { element } from './elements.js';
 
 const made = new WeakMap();
 
 /**
- * The list for the bars of a form: the one that its `data-longtask-list` names by id, else that of the page, marked with
- * `data-longtask-list`, else one after the form. Without a form, that of the page or of its first form.
+ * Returns the list for the bars of a form: the element whose id is in the form's `data-longtask-list`, else the page's
+ * element that has `data-longtask-list`, else a new list after the form. Without a form: the page's list, else that of
+ * its first form.
  */
 export function listOf(form, id = form?.dataset.longtaskList) {
   const first = document.querySelector('form[data-longtask]');
@@ -31,18 +32,18 @@ export function listed() {
   return [...document.querySelectorAll('.longtask-list long-task')];
 }
 
-/** Where the keyboard goes on when a bar leaves. */
+/** Moves the focus from a bar that leaves the page to its neighbour. */
 export function moveFocusFrom(bar) {
   const next = bar.nextElementSibling ?? bar.previousElementSibling ?? bar.parentElement;
   if (bar.contains(document.activeElement)) next.focus();
 }
 
-/** A "hide finished" button of the page is there only while there is something to hide. */
+/** Shows the page's "hide finished" buttons only while there is something to hide. */
 export function offerClear(yes) {
   for (const node of document.querySelectorAll('[data-longtask-clear]')) node.hidden = !yes;
 }
 
-/** The page's switch is hidden where no script runs. */
+/** Sets and shows the page's switches for live updates, which are hidden if no script runs. */
 export function offerLive(yes) {
   for (const node of document.querySelectorAll('[data-longtask-live]')) {
     node.checked = yes;

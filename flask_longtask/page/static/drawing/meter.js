@@ -1,5 +1,5 @@
-// The moving part of a bar: nanobar where it is loaded, the browser's own <progress> where it is not or where motion
-// is unwanted. The words around it are in bar.js.
+// The moving part of a bar: nanobar, or the browser's own <progress> if nanobar is not loaded or the user prefers
+// reduced motion. The words around it are in bar.js.
 
 import { element } from './elements.js';
 
@@ -20,13 +20,13 @@ export class Meter {
     this.element.ariaValueNow = String(percent);
     this.element.ariaValueText = words;
     if (percent === this.#percent) return;
-    // nanobar glides. Downwards (a second attempt) that would show more than is so: begin anew instead.
+    // nanobar animates changes. Downwards (a second attempt) it would show too much for a moment: make a new one.
     if (percent < this.#percent) this.#nanobar = null;
     this.#percent = percent;
     this.draw();
   }
 
-  /** Also called when nanobar arrives after the first bars. */
+  /** Draws the percentage. Also called when nanobar is loaded after the first bars. */
   draw() {
     const animated = globalThis.Nanobar && !matchMedia('(prefers-reduced-motion: reduce)').matches;
     if (!animated) return this.#drawProgress();

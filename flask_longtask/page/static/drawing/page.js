@@ -1,5 +1,5 @@
-// What a page with forms does by itself: it starts their tasks, puts the bars into lists and brings them back after a
-// reload. How a bar looks and follows its task is in bar.js.
+// What a page with forms does by itself: start their tasks, put the bars into lists and bring them back after a reload.
+// bar.js draws a bar and follows its task.
 
 import { Follower } from '../client/follower.js';
 import { addressOf, HERE, post, Problem } from '../client/server.js';
@@ -11,7 +11,7 @@ import { showBanners } from './banners.js';
 import { clearErrors, clearPassedErrors, readForm, showError } from './forms.js';
 import { listed, listOf, moveFocusFrom, offerClear, offerLive } from './lists.js';
 
-/** Takes over the page. `remember`: the server keeps no list of what this browser has started, so this tab does. */
+/** Takes over the page. `remember`: this tab keeps the list of the tasks it has started, since the server does not. */
 export function takeOver({ remember }) {
   prepareAnnouncements();
   document.addEventListener('submit', onSubmit);
@@ -21,7 +21,7 @@ export function takeOver({ remember }) {
   });
   document.addEventListener('longtask:progress', () => offerClear(ended().length > 0));
   document.addEventListener('longtask:hide', ({ target }) => onHide(target));
-  // nanobar is loaded beside this script and may come later; `load` waits for both.
+  // nanobar may be loaded later than this script; `load` waits for both.
   window.addEventListener('load', () => document.querySelectorAll('long-task').forEach((bar) => bar.redraw()));
   document.addEventListener('longtask:online', clearPassedErrors);
   offerLive(live.read() === true);
@@ -66,11 +66,11 @@ function startFailed(problem, form, number, count) {
   if (problem.status === 0) restore(false);
 }
 
-/** Puts a bar on top of its list. */
+/** Puts a bar on top of its list, unless it has one already. Returns the bar. */
 function add(base, id, task, { form = null, listId, isNews }) {
   const list = listOf(form, listId);
-  const there = listed().find((bar) => bar.dataset.taskId === id);
-  if (there) return there;
+  const existing = listed().find((bar) => bar.dataset.taskId === id);
+  if (existing) return existing;
   const bar = document.createElement('long-task');
   bar.setAttribute('href', addressOf(base, id));
   bar.toggleAttribute('hideable', true);
@@ -84,7 +84,7 @@ function add(base, id, task, { form = null, listId, isNews }) {
   return bar;
 }
 
-/** Brings back what this browser has started, now or as soon as the server answers. */
+/** Brings back the tasks that this browser has started, now or as soon as the server answers. */
 function restore(remember) {
   const follower = Follower.at(HERE);
   showBanners(follower, listOf(null));
@@ -93,11 +93,11 @@ function restore(remember) {
     const lists = started.read();
     const missing = remember ? [...lists.keys()].reverse().filter((id) => !tasks.has(id)) : [];
     for await (const [id, task] of server.statuses(missing)) if (task) tasks.set(id, task);
-    const put = hidden.read();
-    hidden.write([...put].filter((id) => tasks.has(id)));
-    // The newest come first and each bar goes on top: from the oldest on.
+    const hiddenIds = hidden.read();
+    hidden.write([...hiddenIds].filter((id) => tasks.has(id)));
+    // The newest task comes first, and each bar goes on top: so add the oldest first.
     for (const [id, task] of [...tasks].reverse()) {
-      if (!put.has(id)) add(HERE, id, task, { listId: lists.get(id), isNews: false });
+      if (!hiddenIds.has(id)) add(HERE, id, task, { listId: lists.get(id), isNews: false });
     }
     listOf(null).removeAttribute('aria-busy');
   });
@@ -116,7 +116,7 @@ function onHide(bar) {
 /** Takes all finished bars off the page. */
 function clear() {
   for (const bar of ended()) bar.hide();
-  listOf(null).focus(); // the button that was pressed has gone as well
+  listOf(null).focus(); // the button that was pressed is hidden now
 }
 
 function setLive(yes) {

@@ -1,11 +1,11 @@
-// Times and durations as a person reads them. Which times a bar shows is decided in details.js.
+// Formats times and durations for people. details.js decides which times a bar shows.
 
 import { locale, text } from '../strings.js';
 import { element } from './elements.js';
 
 const ISO_TIME = /\b\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)/g;
 
-/** An ISO time as the reader's own clock has it; any other text as it is. */
+/** Formats an ISO time as an element in the reader's time zone; returns any other text unchanged. */
 export function localTime(iso) {
   const date = new Date(iso);
   if (Number.isNaN(date.getTime())) return iso;
@@ -20,7 +20,7 @@ function format(date, options) {
   return new Intl.DateTimeFormat(locale(), options).format(date);
 }
 
-/** A sentence in pieces, its ISO times as elements. */
+/** Returns a sentence in pieces, with its ISO times as elements. */
 export function withLocalTimes(sentence) {
   const pieces = [];
   let end = 0;
