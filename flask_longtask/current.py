@@ -4,6 +4,10 @@ Celery has a default app for the process and a current app for each thread. A de
 the default.
 """
 
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from typing import Any
+
 import celery
 from celery.app import app_or_default
 from flask import Flask, g
@@ -31,6 +35,7 @@ def make_current(celery_app: celery.Celery, flask_app: Flask, is_given: bool) ->
         return
     appcontext_pushed.connect(_push, flask_app)
     appcontext_tearing_down.connect(_pop, flask_app)
+    _follow_async_views(flask_app, celery_app)
 
 
 def _push(sender: Flask, **_: object) -> None:
@@ -41,3 +46,22 @@ def _push(sender: Flask, **_: object) -> None:
 def _pop(sender: Flask, **_: object) -> None:
     if before := g.pop("longtask_celery_before", None):
         before.set_current()
+
+
+def _follow_async_views(flask_app: Flask, celery_app: celery.Celery) -> None:
+    """Set the current Celery app in async views, too: asgiref runs them in a thread of their own."""
+    async_to_sync = flask_app.async_to_sync
+
+    def with_current(view: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
+        @wraps(view)
+        async def current(*args: Any, **kwargs: Any) -> Any:
+            before = app_or_default()
+            celery_app.set_current()
+            try:
+                return await view(*args, **kwargs)
+            finally:
+                before.set_current()
+
+        return async_to_sync(current)
+
+    flask_app.async_to_sync = with_current  # type: ignore[assignment, method-assign]

@@ -46,6 +46,8 @@ class Surroundings(NamedTuple):
     served: frozenset[str] = frozenset()
     #: How many tasks are ahead of this one in its queue; None if it does not wait in a queue.
     ahead: int | None = None
+    #: When the workers were last read, which may be a moment ago.
+    read_at: float = math.inf
 
 
 class Progress(NamedTuple):
@@ -302,7 +304,9 @@ def _is_worker_gone(record: Document, around: Surroundings | None) -> bool:
     """Whether the worker of a task that is recorded as running is dead."""
     if around is None or around.workers is None:
         return False
-    return _text(record.get("worker")) not in around.workers
+    # A worker that has just started may not be among those that were read a moment before.
+    last_sign = _time(record.get("reported")) or _time(record.get("started")) or 0
+    return last_sign < around.read_at and _text(record.get("worker")) not in around.workers
 
 
 def _over_time(record: Document, started: float | None, around: Surroundings | None) -> str:

@@ -3,9 +3,12 @@
 from typing import Any
 
 import pytest
+from flask import Flask
 
+from flask_longtask.store import Run
 from flask_longtask.store.presence import CACHED, HOLD, CachedPresence, Presence
 from flask_longtask.web.routes import POLL_SECONDS
+from tests import tasks
 
 
 def test_a_page_tells_within_five_seconds_that_no_worker_is_running() -> None:
@@ -38,3 +41,18 @@ def test_who_comes_while_another_looks_is_told_what_was_seen_before_unless_that_
     presence.look()
 
     assert workers.meanwhile == [expected]
+
+
+def test_the_task_of_a_worker_that_has_just_started_is_not_told_to_be_lost(app: Flask) -> None:
+    backend = app.extensions["celery"].backend
+    with app.app_context():
+        task_id = tasks.noting.apply_async(queue="unserved-presence").id
+        backend.describe([task_id])  # reads which workers there are
+
+        backend.store.workers.beat("newborn", "newborn@h", ["unserved-presence"], lapse=20)
+        run = Run("tests.tasks.noting", "newborn", 1, "run", "unserved-presence")
+        backend.start(task_id, run)
+        status = backend.describe([task_id])[task_id]
+        backend.store.workers.forget("newborn")
+
+    assert status["status"] == "Started"

@@ -224,6 +224,18 @@ def test_the_time_left_of_a_task_that_nobody_runs_is_not_known() -> None:
     assert taken_over["eta"] == pytest.approx(33)
 
 
+@pytest.mark.parametrize(("sign", "is_known"), [(11, True), (9, False)])
+@pytest.mark.parametrize("field", ["started", "reported"])
+def test_a_worker_that_was_heard_after_the_workers_were_read_is_not_lost(
+    field: str, sign: float, is_known: bool
+) -> None:
+    record = {"started": ago(60), "running": 1, "worker": "new", field: ago(sign)}
+
+    task = told(None, record, SOMEBODY._replace(read_at=NOW.timestamp() - 10))
+
+    assert ("worker was lost" in task["status"]) is is_known
+
+
 def test_a_task_that_its_worker_does_not_know_says_so() -> None:
     task = told(stored("FAILURE", raised("NotRegistered", "shop.pack", module="celery.exceptions")))
 

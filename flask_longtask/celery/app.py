@@ -97,7 +97,10 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         self.steps["consumer"].update(STEPS)
         if self.configured:
             self._complete(self.conf)
-            _ = self.backend  # raises ImproperlyConfigured if it cannot be used
+            _ = (
+                self.backend,
+                self.broker_is_store,
+            )  # raises ImproperlyConfigured if they cannot be used
         else:
             self.on_after_configure.connect(self._complete)
         adapt(self._tasks, TaskRegistry)
@@ -195,7 +198,7 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         if self.broker_is_store:
             return self.backend.store
         url = self.write_url()
-        is_leased = self._transport_for(url) == transport.transport_for(url)
+        is_leased = self._transport_for(url) == transport.transport_for(url) is not None
         if not is_leased or not url.startswith(("redis", "sentinel")):
             return None
         self._message_connection = self.connection_for_write()

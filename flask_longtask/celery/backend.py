@@ -159,7 +159,8 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
     def _look_around(self) -> Surroundings:
         presence = self.store.presence.look()
         workers = presence.workers if presence.complete else None
-        return Surroundings(self.store.clock.now(), workers, presence.queues)
+        now = self.store.clock.now()
+        return Surroundings(now, workers, presence.queues, read_at=presence.now)
 
     # -- writing ---------------------------------------------------------------------------------
 

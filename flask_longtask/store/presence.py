@@ -48,6 +48,8 @@ class Presence(NamedTuple):
 
     #: The queues that the living workers serve.
     queues: frozenset[str] = frozenset()
+    #: That moment, by Redis's clock.
+    now: float = math.inf
 
 
 class Heard(NamedTuple):
@@ -175,6 +177,7 @@ class Workers:
                 worker.decode(errors="replace") for worker, _ in seen if worker not in alive
             ),
             queues=frozenset(queue for info in living for queue in _queues(info)),
+            now=now,
         )
 
 

@@ -39,20 +39,31 @@ def start(app: Flask, path: str = "/start") -> tuple[str, str]:
     return response.json["task_id"], response.headers["Location"]
 
 
+def add_async_start(app: Flask) -> None:
+    @app.post("/async")
+    @LongTask.protect
+    async def start_async() -> Response:
+        return accepted(greet.delay())
+
+
 def waiting(url: str, queue: str = "celery") -> int:
     with Redis.from_url(url) as redis:
         return int(redis.llen(queue))
 
 
-def test_each_of_two_apps_has_its_own_tasks(guest: Guest, new_database: Callable[[], str]) -> None:
+@pytest.mark.parametrize("path", ["/start", "/async"])
+def test_each_of_two_apps_has_its_own_tasks(
+    guest: Guest, new_database: Callable[[], str], path: str
+) -> None:
     urls = [new_database(), new_database()]
     one, other = (guest(name, url) for name, url in zip(("one", "other"), urls, strict=True))
-    add_start(one)
-    add_start(other)
+    for app in (one, other):
+        add_start(app)
+        add_async_start(app)
 
     # In whatever order, and again
     for app, elsewhere in ((one, other), (other, one), (one, other)):
-        task_id, address = start(app)
+        task_id, address = start(app, path)
         assert app.test_client().get(address).json["task_id"] == task_id
         assert elsewhere.test_client().get(address).status_code == 404
     assert [*map(waiting, urls)] == [2, 1]

@@ -91,6 +91,19 @@ def test_so_is_that_of_a_celery_app_that_it_is_given_when_it_is_used_at_the_late
     assert is_one_sentence(str(raised.value))
 
 
+def test_a_celery_app_whose_broker_is_a_unix_socket_is_refused() -> None:
+    own = Celery(
+        "own", broker="redis+socket:///tmp/redis.sock", backend=REDIS, set_as_current=False
+    )
+    own.conf.broker_url  # noqa: B018  # it is configured from now on
+
+    with pytest.raises(ImproperlyConfigured) as raised:
+        LongTask(Flask("mistaken"), celery=own)
+
+    assert "broker_url" in str(raised.value)
+    assert is_one_sentence(str(raised.value))
+
+
 BAD = [
     ("LONGTASK_LEASE_SECONDS", "half a minute"),
     ("LONGTASK_LEASE_SECONDS", "-1"),

@@ -17,6 +17,7 @@ from itertools import repeat
 from queue import Empty
 from typing import Any
 
+from celery.exceptions import ImproperlyConfigured
 from kombu.exceptions import OperationalError
 from kombu.transport import redis, virtual
 from kombu.utils.json import dumps
@@ -57,7 +58,14 @@ _TRANSPORTS = {
 
 
 def transport_for(broker_url: str) -> str | None:
-    """Return our transport for this broker, in the form of Celery's `broker_transport`; None if we have none."""
+    """Return our transport for this broker, in the form of Celery's `broker_transport`; None if we have none.
+
+    Raises ImproperlyConfigured for a Redis behind a Unix socket: Kombu takes a transport of its own for that address.
+    """
+    if broker_url.startswith("redis+socket"):
+        raise ImproperlyConfigured(
+            "LongTask's broker_url cannot be a Unix socket: give the address of Redis as redis://host:port/0."
+        )
     return _TRANSPORTS.get(broker_url.partition("://")[0])
 
 
