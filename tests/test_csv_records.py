@@ -60,7 +60,7 @@ def test_the_header_tells_the_delimiter_and_the_columns(
         (b"", "empty"),
         (b"\n \n"[:1], "empty"),
         (b"\xef\xbb\xbf", "empty"),
-        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "no CSV"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "not a CSV"),
         ("a,b\n1,2\n".encode("utf-16"), "UTF-16"),
         ("naïve,b\n".encode("latin-1"), "cannot be read"),
         (b'"a\n', "A quote is opened and not closed"),
