@@ -1,6 +1,6 @@
-# The image that web, workers, beat and Flower run from; compose.yaml starts them.
+# The image of web server, workers, beat, Flower and mail catcher. compose.yaml starts them.
 
-# The page's progress bar, checked against the lockfile's integrity hash.
+# The page's progress bar, which npm checks against the integrity hash in the lockfile.
 FROM node:20-slim AS nanobar
 WORKDIR /nanobar
 COPY package.json package-lock.json ./
@@ -10,11 +10,11 @@ FROM python:3.11-slim
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 WORKDIR /longtask
 
-# Before the code, so that a change of the code does not install everything again.
+# Before the code, so that a change of the code does not reinstall the requirements.
 COPY requirements.txt ./
 RUN pip install --no-cache-dir --disable-pip-version-check -r requirements.txt
 
-# The code belongs to root: what runs can write to instance/ alone.
+# The code belongs to root, so that the processes can write only to instance/.
 RUN useradd --uid 10001 --no-create-home longtask && install --directory --mode=700 --owner=longtask instance
 COPY . .
 COPY --from=nanobar /nanobar/node_modules/nanobar/nanobar.min.js static/vendor/

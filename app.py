@@ -1,4 +1,4 @@
-"""The Flask app that shows the pattern: one long task, the route that starts it, the page that follows it."""
+"""An example app for the extension: a long task, the route that starts it, and the page that shows its bar."""
 
 import math
 import random
@@ -38,7 +38,7 @@ longtask = LongTask()
 
 @shared_task(bind=True)
 def long_task(self, steps=None, delay=1.0):
-    """Work through some steps of `delay` seconds each, reporting after each how far it is."""
+    """Work through `steps` steps of `delay` seconds each, and report the progress at each step."""
     total = steps or random.randint(10, 50)
     for step in range(total):
         message = f"{random.choice(VERBS)} the {random.choice(NOUNS)}"
@@ -50,7 +50,7 @@ def long_task(self, steps=None, delay=1.0):
 
 
 def redis_away(error: RedisError) -> Response:
-    """What the app itself keeps in Redis, rate limits and caught mails, cannot be read."""
+    """Respond with 503 when the app cannot read its own data in Redis: rate limits and caught mails."""
     current_app.logger.warning("Redis cannot be reached: %s", error)
     return problem(ServiceUnavailable("Redis cannot be reached. Try again soon.", retry_after=5))
 
@@ -87,7 +87,7 @@ def create_app(config: object = "config") -> Flask:
         delay = seconds("delay", default=1.0, maximum=60.0)
         longest = app.config["LONGTASK_DEMO_SECONDS"]
         if steps * delay > longest:
-            most = math.floor(longest / steps * 1000) / 1000  # what is named must be allowed
+            most = math.floor(longest / steps * 1000) / 1000  # rounded down, so that it is allowed
             raise BadField(
                 "delay",
                 f"must be at most {most:g} with {steps:,} steps: a task may take {longest:,} seconds.",

@@ -1,4 +1,4 @@
-"""What a worker, beat and Flower are pointed at: `celery -A celery_worker worker`."""
+"""The Celery app for the worker, beat and Flower: `celery -A celery_worker worker`."""
 
 from app import celery
 

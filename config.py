@@ -13,14 +13,14 @@ from sqlalchemy.exc import ArgumentError
 
 ROOT = Path(__file__).parent
 
-# Files that are made from here on are this user's alone, and so is what is kept in instance/ already.
+# Only this user may read files created from here on, and the files that are already in instance/.
 os.umask(0o077)
 
 
 def _make_private(folder: Path) -> None:
-    """Let nobody else into this folder, nor into what is in it: what is further down is behind that."""
+    """Remove the access of other users to this folder and its entries. They cannot reach anything deeper."""
     for path in (folder, *folder.iterdir()):
-        # What belongs to another user is theirs to look after, and what is gone by now needs no care.
+        # An entry may belong to another user, or may have been deleted meanwhile.
         with suppress(PermissionError, FileNotFoundError):
             if not path.is_symlink():
                 path.chmod(path.stat().st_mode & 0o700)
@@ -29,12 +29,12 @@ def _make_private(folder: Path) -> None:
 if (ROOT / "instance").is_dir():
     _make_private((ROOT / "instance").resolve())
 
-# What the environment says goes before what the file says.
+# The environment takes precedence over the file.
 load_dotenv(ROOT / ".env")
 
 
 def _text(name: str, default: str) -> str:
-    # Set but empty counts as not set: that is how compose files pass on what nobody gave.
+    # An empty variable counts as not set: compose files pass unset variables on as empty ones.
     return os.environ.get(name) or default
 
 
@@ -65,11 +65,12 @@ def _database_url(name: str, default: str) -> str:
     text = _text(name, default)
     try:
         dialect = make_url(text).get_dialect()
-        # Psycopg comes with the requirements, and sees when it is imported whether it is to wait as gevent does.
-        # gunicorn's own process reads this file before anything is gevent's.
+        # Psycopg is in the requirements, so it need not be tried. It must not be imported here: it decides at import
+        # whether to cooperate with gevent, and gunicorn's main process reads this file before gevent patches anything.
         if dialect.driver != "psycopg":
             dialect.import_dbapi()
-    except (ArgumentError, ValueError):  # the latter for a port; what is there may hold a password
+    except (ArgumentError, ValueError):  # ValueError is for the port
+        # The message does not repeat the URL, which may hold a password.
         raise SystemExit(
             f"{name} must read like 'postgresql://user:password@host/name' or 'sqlite:////folder/file.db'."
         ) from None
@@ -88,10 +89,10 @@ def _rate_limit(name: str, default: str) -> str:
 
 
 def _generated_secret_key() -> str:
-    """The key kept in `instance/secret_key`, made by whichever process comes first.
+    """Return the key in `instance/secret_key`, which the first process creates.
 
-    Web and worker start at the same time and must agree. A link either makes the name, with all of the
-    content behind it, or fails because the name is there: nobody ever reads half a key or loses theirs.
+    Web server and worker start at the same time and must use the same key. `os.link` creates the file with its
+    whole content, or fails if it exists, so no process reads half a key or replaces another one's key.
     """
     path = ROOT / "instance" / "secret_key"
     if not path.exists():
@@ -104,11 +105,11 @@ def _generated_secret_key() -> str:
     return path.read_text()
 
 
-# Where things listen, always on 127.0.0.1: the web server, and the Redis that run-redis.sh starts.
+# The ports on 127.0.0.1 of the web server, and of the Redis that run-redis.sh starts.
 PORT = _integer("PORT", 5000, 1, 65535)
 REDIS_PORT = _integer("REDIS_PORT", 6379, 1, 65535)
 
-# The Redis that holds what is known about tasks.
+# The Redis that stores the status of tasks.
 _REDIS = ("redis", "rediss", "sentinel")
 REDIS_URL = _url("REDIS_URL", f"redis://127.0.0.1:{REDIS_PORT}/0", *_REDIS)
 
@@ -120,93 +121,92 @@ CELERY_RESULT_BACKEND = _url("CELERY_RESULT_BACKEND", REDIS_URL, *_REDIS)
 REDIS_SENTINEL_MASTER = _text("REDIS_SENTINEL_MASTER", "mymaster")
 _sentinel = {"master_name": REDIS_SENTINEL_MASTER}
 
-# Seconds within which another worker has the tasks of one that died.
+# Seconds within which another worker takes over the tasks of a dead worker.
 LONGTASK_LEASE_SECONDS = _integer("LONGTASK_LEASE_SECONDS", 30, 3, 3600)
 
-# How often a task is started whose worker is lost each time.
+# Lost workers after which a task fails instead of being started again.
 LONGTASK_MAX_ATTEMPTS = _integer("LONGTASK_MAX_ATTEMPTS", 3, 1, 1000)
 
-# Tasks that may wait in a queue before starting one more is refused; 0 for any number.
+# Tasks that may wait in a queue; further starts are refused. 0 means no limit.
 LONGTASK_MAX_WAITING = _integer("LONGTASK_MAX_WAITING", 10_000, 0, 10**9)
 
-# Bytes of a result beyond which it is not sent with each status, but has an address of its own.
+# Size in bytes above which a result is left out of the status and served at its own address.
 LONGTASK_MAX_RESULT_BYTES = _integer("LONGTASK_MAX_RESULT_BYTES", 256 * 1024, 0, 2**31)
 
-# Seconds that a cancelled task has to stop by itself before its process is ended.
+# Seconds for which a cancelled task may go on before its process is killed.
 LONGTASK_CANCEL_GRACE_SECONDS = _integer("LONGTASK_CANCEL_GRACE_SECONDS", 5, 0, 3600)
 
-# Tasks that one worker runs at the same time, each in a process of its own. These tasks mostly wait, so
-# there may be more of them than processors.
+# Tasks that one worker runs at the same time, each in its own process. The tasks of this app mostly wait, so
+# there may be more processes than processors.
 WORKER_CONCURRENCY = _integer("WORKER_CONCURRENCY", 6, 1, 1000)
 
-# What starts a worker, as the page names it where none is running.
+# The command that starts a worker. The page shows it while no worker is running.
 LONGTASK_WORKER_COMMAND = "celery -A celery_worker worker"
 
-# Seconds for which a task is known after it has ended.
+# Seconds for which a task is kept after it has ended.
 LONGTASK_RESULT_EXPIRES = _integer("LONGTASK_RESULT_EXPIRES", 86_400, 1, 10 * 365 * 86_400)
 
 # Web server processes. Each serves many requests at once.
 WEB_CONCURRENCY = _integer("WEB_CONCURRENCY", 2, 1, 1000)
 
-# Signs the session cookie, by which a browser finds the tasks it started again.
+# Signs the session cookie, by which a browser finds its tasks again.
 SECRET_KEY = _text("SECRET_KEY", "") or _generated_secret_key()
 
-# Whether browsers send that cookie over HTTPS only. They do in any case where they were given it over HTTPS.
+# Whether browsers send the session cookie over HTTPS only. A cookie that was set over HTTPS is always HTTPS-only.
 SESSION_COOKIE_SECURE = _yes_or_no("SESSION_COOKIE_SECURE", False)
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 
-# Bytes that the body of a request may have.
+# Maximum size of a request body in bytes.
 MAX_CONTENT_LENGTH = _integer("MAX_CONTENT_LENGTH", 64 * 1024, 1, 2**31)
 
-# Reverse proxies in front of the web server, whose X-Forwarded headers tell the client's address and whether
-# it came over HTTPS. Count only those that set these headers anew: others' word is not to be believed.
+# Number of reverse proxies in front of the web server. Their X-Forwarded headers are trusted for the client's
+# address and for HTTPS. Count only proxies that overwrite these headers.
 LONGTASK_TRUSTED_PROXIES = _integer("LONGTASK_TRUSTED_PROXIES", 0, 0, 10)
 
 # The names by which a browser on this machine reaches what listens on its loopback interface.
 LOOPBACK_HOSTS = ["127.0.0.1", "localhost"]
 
-# The names under which the site is reached besides those, with commas between; a leading dot stands for all of
-# a domain. Requests for another are refused: any site can give its own name this machine's address, and its page
-# is then of the same origin as ours (DNS rebinding). Empty behind a proxy: any name, which the addresses in
-# answers then repeat, since the proxy has chosen which names it serves.
+# Further host names of the site, separated by commas; a leading dot stands for a whole domain. Requests for other
+# host names are refused, to prevent DNS rebinding: an attacker can let his own host name point to this machine, and
+# his page then has the same origin as this site. If it is empty and there is a proxy, any host name is accepted,
+# because the proxy has already chosen the host names that it serves.
 _hosts = [host.strip() for host in _text("TRUSTED_HOSTS", "").split(",") if host.strip()]
 _any_host = LONGTASK_TRUSTED_PROXIES > 0 and not _hosts
 TRUSTED_HOSTS = None if _any_host else [*_hosts, *LOOPBACK_HOSTS]
 
-# What whoever wants anything but /health has to show, by `Authorization: Bearer …` or on the page; empty for
-# nothing: python3 -c 'import secrets; print(secrets.token_urlsafe())'
+# The token that every request except /health needs, as `Authorization: Bearer …` or entered on the page; empty for
+# none. To generate one: python3 -c 'import secrets; print(secrets.token_urlsafe())'
 LONGTASK_API_TOKEN = _text("LONGTASK_API_TOKEN", "")
 
-# Wrong ones that a client may show in a minute before no token of its is looked at for the rest of it.
+# Wrong tokens that a client may send in a minute; after that all its tokens are refused until the minute is over.
 LONGTASK_WRONG_TOKENS = _integer("LONGTASK_WRONG_TOKENS", 10, 1, 10**9)
 
-# How many tasks one client may start at one address.
+# Rate limit for the starts of one client, for each route.
 LONGTASK_RATE_LIMIT = _rate_limit("LONGTASK_RATE_LIMIT", "200 per minute")
 
-# Seconds that the task at /longtask may take, steps times delay: each task holds a worker's place for so long.
+# Maximum duration of the task at /longtask in seconds, steps times delay. It occupies a worker process for this time.
 LONGTASK_DEMO_SECONDS = _integer("LONGTASK_DEMO_SECONDS", 3600, 1, 1_000_000)
 
 # The database of the examples: SQLite in instance/, or for instance postgresql://user:password@host/name
 SQLALCHEMY_DATABASE_URI = _database_url("DATABASE_URL", "sqlite:///longtask.db")
-# A connection that lay in the pool while the database was restarted is found out before it is used.
-# One that is free is waited for no longer than a request waits for a lock, so that both are 503 in time. The values
-# of a statement, among them mail addresses, are nothing for a log.
+# pool_pre_ping finds connections that a restart of the database has closed. pool_timeout is as short as a request's
+# wait for a lock, so that both end in a 503 in time. hide_parameters keeps values such as mail addresses out of logs.
 SQLALCHEMY_ENGINE_OPTIONS = {"pool_pre_ping": True, "pool_timeout": 1, "hide_parameters": True}
 
-# Bytes that a file to be imported may have.
+# Maximum size of a file to be imported, in bytes.
 IMPORT_MAX_BYTES = _integer("IMPORT_MAX_BYTES", 200_000_000, 1, 2**31)
 
-# Seconds that doubling an integer waits in the queue, and works; and the digits that the integer may have.
+# Seconds for which a doubling task waits in the queue, and works; and the maximum number of digits.
 DOUBLE_WAIT_SECONDS = _integer("DOUBLE_WAIT_SECONDS", 5, 0, 3600)
 DOUBLE_WORK_SECONDS = _integer("DOUBLE_WORK_SECONDS", 5, 0, 3600)
 DOUBLE_MAX_DIGITS = _integer("DOUBLE_MAX_DIGITS", 100_000, 1, 10_000_000)
 
-# Seconds that a timed task takes for each 1 of its type.
+# Seconds that a timed task of type 1 takes; type 2 takes twice as long.
 TIMED_SECONDS = _integer("TIMED_SECONDS", 10, 0, 3600)
 
-# The mail server. Without one, mail goes to the catcher that run.sh starts at MAIL_CATCHER_HOST and
-# MAIL_PORT, and is shown at /outbox.
+# The mail server. Without it, mail goes to the mail catcher at MAIL_CATCHER_HOST and MAIL_PORT, which run.sh starts,
+# and is shown at /outbox.
 MAIL_CATCHER = not _text("MAIL_SERVER", "")
 MAIL_SERVER = _text("MAIL_SERVER", _text("MAIL_CATCHER_HOST", "127.0.0.1"))
 MAIL_USE_TLS = _yes_or_no("MAIL_USE_TLS", False)
@@ -220,63 +220,63 @@ MAIL_PORT = _integer(
 MAIL_USERNAME = _text("MAIL_USERNAME", "")
 MAIL_PASSWORD = _text("MAIL_PASSWORD", "")
 
-# Who the mails are from.
+# Sender of the mails.
 MAIL_DEFAULT_SENDER = _text("MAIL_DEFAULT_SENDER", MAIL_USERNAME or "longtask@localhost")
 
-# Seconds that an answer of the mail server is waited for.
+# Timeout of the mail server in seconds.
 MAIL_TIMEOUT = _integer("MAIL_TIMEOUT", 30, 1, 3600)
 
-# How often a mail is tried again that the server could not take for now, and the seconds until the first of
-# these tries; each next pause is twice as long.
+# Maximum number of retries when the mail server temporarily refuses a mail, and the first pause in seconds. Each
+# further pause is twice as long.
 MAIL_RETRIES = _integer("MAIL_RETRIES", 5, 0, 100)
 MAIL_RETRY_SECONDS = _integer("MAIL_RETRY_SECONDS", 10, 0, 3600)
 
-# Whether an address is accepted only if the DNS says that its domain takes mail.
+# Whether to check in the DNS that the domain of an address accepts mail.
 MAIL_CHECK_DELIVERABILITY = _yes_or_no("MAIL_CHECK_DELIVERABILITY", False)
 
-# How much mail one client may have sent.
+# Rate limit for the mails of one client.
 MAIL_LIMIT = _rate_limit("MAIL_LIMIT", "10 per minute; 100 per day")
 
-# How many samples of a file to import one client may load; the largest has some 60 MB.
+# Rate limit for the sample files that one client downloads; the largest has some 60 MB.
 SAMPLE_LIMIT = _rate_limit("SAMPLE_LIMIT", "20 per minute")
 
-# Whether clients are limited at all.
+# Whether rate limits apply.
 RATELIMIT_ENABLED = _yes_or_no("RATELIMIT_ENABLED", True)
 
 # Days after which imports and caught mails are removed.
 KEEP_DAYS = _integer("KEEP_DAYS", 7, 1, 10_000)
 
-# The dashboard, Flower: its port, and NAME:PASSWORD for whoever may see it. It lists every task and can
-# stop workers, so it listens on loopback unless FLOWER_ADDRESS says otherwise, and answers to FLOWER_ADDRESS and
-# the names in TRUSTED_HOSTS only. Read by flowerconfig.py.
+# The dashboard, Flower: its port, its address, and the NAME:PASSWORD that it requires. It lists every task and can
+# stop workers, so it listens on loopback by default, and accepts only requests for FLOWER_ADDRESS and the names in
+# TRUSTED_HOSTS. flowerconfig.py reads these settings.
 FLOWER_PORT = _integer("FLOWER_PORT", 5555, 1, 65535)
 FLOWER_ADDRESS = _text("FLOWER_ADDRESS", "127.0.0.1")
 FLOWER_BASIC_AUTH = _text("FLOWER_BASIC_AUTH", "")
 
-# Celery's own settings, by Celery's own names. Those that the pattern needs are in flask_longtask.
+# Celery's settings. flask_longtask sets those that the extension needs.
 CELERY = {
     "broker_url": CELERY_BROKER_URL,
     "result_backend": CELERY_RESULT_BACKEND,
     "broker_transport_options": _sentinel if CELERY_BROKER_URL.startswith("sentinel") else {},
     "result_backend_transport_options": _sentinel,
     "result_expires": LONGTASK_RESULT_EXPIRES,
-    # Celery's own AsyncResult says which task it is, and where it ran.
+    # Lets Celery's AsyncResult return the name of the task and its worker.
     "result_extended": True,
-    # JSON only: unpickling lets whoever can write to Redis run code in the worker.
+    # JSON only: with pickle, anyone who can write to Redis could run code in the worker.
     "accept_content": ["json"],
     "task_serializer": "json",
     "result_serializer": "json",
     "worker_concurrency": WORKER_CONCURRENCY,
     "timezone": "UTC",
     "enable_utc": True,
-    # Two queues, which a worker without `-Q` both serves. The Procfile has a worker for each, so that a mail
-    # server that is stuck holds up mail only.
+    # A worker without `-Q` serves both queues. The Procfile has a worker for each, so that a mail server that hangs
+    # delays only mail.
     "task_queues": {name: {"exchange": name, "routing_key": name} for name in ("celery", "mail")},
     "task_routes": {
         "examples.mail.send_mail": {"queue": "mail"},
         "examples.users.send_welcome": {"queue": "mail"},
     },
-    # What `celery beat` starts, and where it is. A run that no worker has taken up when the next is due is not needed.
+    # The periodic task of `celery beat`. A run expires when the next one is due.
     "imports": ["examples.cleanup"],
     "beat_schedule": {
         "clean up every hour": {

@@ -1,4 +1,4 @@
-"""How Flower serves the dashboard: `celery -A celery_worker flower` reads this file by itself."""
+"""Configures the dashboard, Flower: `celery -A celery_worker flower` reads this file automatically."""
 
 from flower import command
 from flower.app import Flower
@@ -13,9 +13,9 @@ basic_auth = [config.FLOWER_BASIC_AUTH] if config.FLOWER_BASIC_AUTH else []
 
 
 class _FlowerOfKnownHosts(Flower):
-    """Refuses requests for other names, as the app does: see TRUSTED_HOSTS in config.py.
+    """Refuses requests for unknown host names, as the app does: see TRUSTED_HOSTS in config.py.
 
-    Flower has no setting for it, and Tornado answers to any name.
+    Flower has no such setting, and Tornado accepts any host name.
     """
 
     hosts = (*(config.TRUSTED_HOSTS or config.LOOPBACK_HOSTS), config.FLOWER_ADDRESS)
@@ -26,5 +26,5 @@ class _FlowerOfKnownHosts(Flower):
         return self.get_handler_delegate(request, ErrorHandler, {"status_code": 400})
 
 
-# Flower reads this file before it makes its app, by this name.
+# Flower reads this file before it creates its app from this class.
 command.Flower = _FlowerOfKnownHosts

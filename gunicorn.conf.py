@@ -1,47 +1,47 @@
-"""How gunicorn serves the app: `gunicorn app:app` reads this file by itself."""
+"""Configures gunicorn: `gunicorn app:app` reads this file automatically."""
 
 import resource
 
-# By name: gunicorn takes a variable called `config` for a setting of its own.
+# Not `import config`: gunicorn would treat a variable `config` as its own setting.
 from config import PORT, WEB_CONCURRENCY
 
-# Loopback: what faces the network is a reverse proxy with HTTPS.
+# Loopback only. A reverse proxy with HTTPS faces the network.
 bind = f"127.0.0.1:{PORT}"
 
-# A greenlet for each connection, so that a client waiting for a task does not keep others from being served.
+# A greenlet for each connection, so that a client that waits for a task does not block others.
 worker_class = "gevent"
 workers = WEB_CONCURRENCY
 
-# Connections a process holds. One that only watches a task costs some 30 kB and no work.
+# Maximum number of connections of a process. A connection that only watches a task costs some 30 kB and no CPU time.
 worker_connections = 10_000
 
-# Each needs a file descriptor, of which the shell that starts us often allows only 1,024.
+# Each connection needs a file descriptor, and shells often limit these to 1,024.
 _, _most = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (_most, _most))
 
-# Longer than the pause between two polls, so that a page keeps its connection.
+# Seconds. Longer than the pause between two polls, so that a page keeps its connection.
 keepalive = 5
 
-# Seconds until a worker process that no longer answers is replaced, and those that requests still under way
-# get at a restart. Requests are short, and streams end by themselves then: see below.
+# Seconds after which a worker process that does not respond is replaced, and seconds that running requests get at a
+# restart. Requests are short, and `post_worker_init` below ends the streams.
 timeout = 30
 graceful_timeout = 5
 
-# gunicorn believes everybody on this machine about where a request came from. Whom to believe is for
-# LONGTASK_TRUSTED_PROXIES to say.
+# By default gunicorn trusts every client on this machine to name the origin of a request. Here only
+# LONGTASK_TRUSTED_PROXIES decides which proxies are trusted.
 forwarded_allow_ips = ""
 
-# Bytes of a request's first line: 100 ids in one address take most of the 4094 that are usual.
+# Maximum size of a request line in bytes. 100 task ids in one address nearly fill the default of 4094.
 limit_request_line = 8190
 
-# One line a request would be one line every two seconds for each open page.
+# No access log: each open page would write a line every two seconds.
 accesslog = None
 
-# A management interface that nothing here uses, on a path that two projects of one user would share.
+# The management interface is not used, and its default path is shared by all projects of a user.
 control_socket_disable = True
 
 
 def post_worker_init(worker):
-    """End streams when the server is told to stop: otherwise each would wait out graceful_timeout."""
+    """End open streams when the server stops. Otherwise it would wait for graceful_timeout."""
     subscription = worker.wsgi.extensions["longtask"].subscription
     subscription.stop_when(lambda: not worker.alive)

@@ -1,4 +1,4 @@
-"""The core of the tests with the oldest and the newest versions, each Python, and Valkey: `./test.sh --matrix`."""
+"""Runs the core tests with the oldest and the newest versions, each Python, and Valkey: `./test.sh --matrix`."""
 
 import os
 import tomllib
@@ -30,28 +30,28 @@ CORE = [
     "tests/test_versions.py",
     "tests/test_worker.py",
 ]
-#: What is about the connection to Redis, besides.
+#: Further tests, of the connection to Redis.
 SERVER = ["tests/faults/test_redis_away.py"]
 
-#: Only an app of Flask 3.1 can set the size of a body for one route, as the examples of this repository do.
+#: These tests set the maximum body size of one route, which needs Flask 3.1.
 NEEDS_FLASK_31 = [
     "test_a_file_whose_name_cannot_be_read_is_not_told_to_be_missing",
     "test_a_form_of_too_many_parts_is_told_so",
     "test_the_limit_that_is_told_is_the_one_of_the_address",
 ]
-#: Celery 5.6 forgets that a result is to be ignored when an eager task is tried again.
+#: Celery 5.6 forgets `ignore_result` when it retries an eager task.
 NEEDS_CELERY_57 = ["succeeds_silently"]
 
 
 def _packages(operator: str) -> list[str]:
-    """What pyproject.toml requires, with this instead of `>=`."""
+    """Return the requirements in pyproject.toml, with `operator` instead of `>=`."""
     project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
     required = project["dependencies"] + project["optional-dependencies"]["sqlalchemy"]
     return [package.replace(">=", operator) for package in required]
 
 
 def _run(session: nox.Session, *arguments: str, **environment: str) -> None:
-    """Test with what is installed, and show it. Arguments after `--` are instead of the core's."""
+    """List the installed packages and run the core tests, or those that are named after `--`."""
     session.run("pip", "list", "--disable-pip-version-check")
     tests = session.posargs or [*CORE, *arguments]
     command = ["pytest", "-n", "2", "--dist", "loadfile", "-p", "no:cacheprovider", *tests]
@@ -69,7 +69,7 @@ def oldest(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def newest(session: nox.Session) -> None:
-    """The newest releases there are, whatever requirements.txt pins."""
+    """The newest releases, instead of those in requirements.txt."""
     session.install("-r", "requirements-dev.txt")
     session.install("--upgrade", *_packages(">="), "Werkzeug")
     _run(session)
@@ -77,9 +77,9 @@ def newest(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[0])
 def valkey(session: nox.Session) -> None:
-    """With Valkey instead of Redis 6.2; `REDIS_SERVER=PATH ./test.sh …` is for any other server."""
+    """Valkey instead of Redis 6.2. For any other server use `REDIS_SERVER=PATH ./test.sh …`."""
     session.install("-r", "requirements-dev.txt")
-    # Beside the packages, not among them: its plugin for pytest needs more than the server that is wanted.
+    # In its own folder, because its pytest plugin needs other packages, and only the server is needed here.
     folder = Path(session.virtualenv.location).resolve() / "valkey"
     pinned = ["--no-deps", "--require-hashes", "-r", "requirements-valkey.txt"]
     session.install("--upgrade", "--target", os.fspath(folder), *pinned)

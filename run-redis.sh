@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Redis in the foreground, on loopback, its data kept in instance/: one of the three terminals, or run.sh's.
+# Runs Redis in the foreground, on loopback, with its data in instance/. run.sh runs this, too.
 set -euo pipefail
 # shellcheck source=scripts/setup.sh
 source "$(dirname "$0")/scripts/setup.sh"
@@ -8,7 +8,7 @@ port=${REDIS_PORT:-$(sed -n 's/^REDIS_PORT=//p' .env 2>/dev/null || true)}
 port=${port:-6379}
 [[ $port =~ ^[0-9]{1,5}$ ]] || die "REDIS_PORT must be a whole number, not '$port'."
 
-# Spoken to over bash's own /dev/tcp, since redis-cli need not be there.
+# Uses bash's /dev/tcp, since redis-cli may not be installed.
 if (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
     answer=$(
         exec 3<>"/dev/tcp/127.0.0.1/$port"
@@ -31,6 +31,6 @@ umask 077
 mkdir -p "$data"
 chmod 700 instance
 chmod -R go= "$data"
-# The append-only file keeps every write, so snapshots (--save) would only keep it twice. A Redis that is full must
-# refuse what is new, never forget what it has accepted.
+# The append-only file keeps every write, so snapshots (--save) are not needed. A full Redis must refuse new tasks and
+# must never remove accepted ones.
 exec "$server" --port "$port" --bind 127.0.0.1 --dir "$data" --appendonly yes --save "" --maxmemory-policy noeviction

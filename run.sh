@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Starts Longtask in this terminal, from nothing: everything of the Procfile, or `./run.sh web worker` those.
-# With -v it shows all that they print.
+# Installs Longtask and starts it in this terminal: all processes of the Procfile, or only those that are named, as in
+# `./run.sh web worker`. With -v it shows their whole output.
 set -euo pipefail
 # shellcheck source=scripts/setup.sh
 source "$(dirname "$0")/scripts/setup.sh"

@@ -1,6 +1,6 @@
-"""What every answer tells the browser not to allow, and whom the app believes about the request.
+"""Security headers, session cookies, host names and proxies of this app.
 
-What the pattern itself refuses, such as another site's requests, is in flask_longtask.
+The extension's own protection, such as the check of a request's origin, is in flask_longtask.
 """
 
 import re
@@ -20,24 +20,22 @@ from flask_longtask.page import nanobar
 
 
 class SessionInterface(SecureCookieSessionInterface):
-    """Marks the session cookie as Secure wherever the request came over HTTPS."""
+    """Marks the session cookie as Secure if the request came over HTTPS."""
 
     def __init__(self) -> None:
-        # It depends on settings alone, but Flask makes it anew in every request: 4 % of a poll.
+        # The serializer depends only on settings, but Flask creates it in every request, which takes 4 % of a poll.
         self._serializer = cache(super().get_signing_serializer)
 
     def get_signing_serializer(self, app: Flask) -> URLSafeTimedSerializer | None:
         return self._serializer(app)
 
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
-        if "HTTP_COOKIE" not in request.environ:  # as with most programs: nothing to look for
+        if "HTTP_COOKIE" not in request.environ:  # most programs send no cookies
             return self.session_class()
         return super().open_session(app, request)
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
-        if (
-            session.accessed or session.modified
-        ):  # else there is nothing to say, which Flask finds out late
+        if session.accessed or session.modified:  # Flask would do more before it checks this
             super().save_session(app, session, response)
 
     def get_cookie_secure(self, app: Flask) -> bool:
@@ -45,10 +43,10 @@ class SessionInterface(SecureCookieSessionInterface):
 
 
 def init_app(app: Flask) -> None:
-    """Call it before anything else that looks at requests: a host that is not ours is refused first."""
+    """Set up the protection of the app. Call it first, so that requests for unknown hosts are refused first."""
     app.before_request(_check_host)
     app.wsgi_app = WholeBodies(app.wsgi_app)  # type: ignore[method-assign]
-    # Outside of Flask, where it costs a tenth of what `after_request` takes: a poll has little else to do.
+    # As WSGI middleware this takes a tenth of the time of `after_request`, which matters for polls.
     app.wsgi_app = _WithHeaders(  # type: ignore[method-assign]  # as Flask's documentation has it
         app.wsgi_app,
         [
@@ -71,21 +69,22 @@ def init_app(app: Flask) -> None:
 
 
 def _check_host() -> None:
-    """Raise SecurityError, a 400, for a request to a name that is not ours, or that is none."""
+    """Raise SecurityError (400) if the request's host name is invalid or not a name of this site."""
     try:
         host = request.host
     except SecurityError:
         raise SecurityError(
-            "This site does not go by that name. TRUSTED_HOSTS is the setting for those it goes by."
+            "This site does not have this host name. TRUSTED_HOSTS sets its host names."
         ) from None
-    if not host:  # what is no name of a host is none to Werkzeug
-        raise SecurityError("The request does not say by a valid name which host it is for.")
+    if not host:  # Werkzeug returns "" for an invalid host name
+        raise SecurityError("The request has no valid host name.")
 
 
 class _PlainPrefix:
-    """WSGI middleware that takes a prefix which is no path for none: with `.evil.example` it would be another host.
+    """WSGI middleware that ignores a prefix which is not a plain path.
 
-    Many a proxy hands on the X-Forwarded-Prefix of a client.
+    Many proxies pass on a client's X-Forwarded-Prefix. With the prefix `.evil.example`, generated addresses would
+    name another host.
     """
 
     _PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
@@ -100,7 +99,7 @@ class _PlainPrefix:
 
 
 class _WithHeaders:
-    """WSGI middleware that adds the same headers to every answer."""
+    """WSGI middleware that adds the same headers to every response."""
 
     def __init__(self, wsgi_app: WSGIApplication, headers: list[tuple[str, str]]) -> None:
         self._wsgi_app = wsgi_app

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Every check there is. Arguments go to pytest: `./test.sh -k cancel`.
-# `./test.sh --matrix` tests the core with other versions instead (noxfile.py). Arguments go to nox: `--session oldest`.
+# Runs every check. Arguments are passed to pytest: `./test.sh -k cancel`.
+# `./test.sh --matrix` runs the core tests with other versions instead (noxfile.py), and passes its arguments to nox:
+# `--session oldest`.
 set -euo pipefail
 # shellcheck source=scripts/setup.sh
 source "$(dirname "$0")/scripts/setup.sh"
@@ -15,7 +16,7 @@ PATH="$PATH:$(dirname "$redis")"
 
 if [ "${1:-}" = --matrix ]; then
     shift
-    # So that each Python that pyenv has is found by its name.
+    # Lets nox find every Python of pyenv by its name.
     if command -v pyenv >/dev/null; then
         PYENV_VERSION=$(pyenv versions --bare | paste -sd:)
         export PYENV_VERSION
@@ -26,5 +27,5 @@ fi
 ruff check
 ruff format --check
 mypy
-# Two at a time, since most of a test is waiting; what belongs to one file shares its servers.
+# Two processes, since tests mostly wait. The tests of a file run in one process and share their servers.
 pytest -n 2 --dist loadfile "$@"

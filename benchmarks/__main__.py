@@ -1,4 +1,4 @@
-"""Compares this with the ways people do it today: `python -m benchmarks`. The README beside it says how."""
+"""Compares the speed of Longtask with other solutions: `python -m benchmarks`. See benchmarks/README.md."""
 
 import argparse
 import json
@@ -26,14 +26,14 @@ from tests.processes import Process, RedisServer, WebServer, environment, free_p
 
 MESSAGE = "Sorting the loose pages"
 
-#: What Redis holds about a task is under these and its id.
+#: The prefixes of the keys of a task in Redis. The task's id follows.
 KEYS = ("celery-task-meta-", "longtask:task:")
 
 Name = TypeVar("Name")
 
 
 class Size(NamedTuple):
-    """How much of everything."""
+    """The number of rounds, requests, rows, watchers and tasks, and the durations in seconds."""
 
     rounds: int
     seconds: float
@@ -52,7 +52,7 @@ SHORT = Size(1, 0.3, 50, 50, 20_000, 20, 4, 2.0, 50, 2000)
 
 
 class Line(NamedTuple):
-    """One line of the table. The samples are of what `goal`, if there is one, is about."""
+    """One line of the table. `goal`, if there is one, is for `samples`."""
 
     what: str
     unit: str
@@ -63,7 +63,7 @@ class Line(NamedTuple):
 
 
 class Other(Process):
-    """The other ways, under the same server."""
+    """The other solutions, served by the same kind of server."""
 
     def __init__(self, folder: Path, redis_url: str) -> None:
         self.url = f"http://127.0.0.1:{(port := free_port())}"
@@ -74,7 +74,7 @@ class Other(Process):
 
 
 class Bench:
-    """The servers, and the lines measured so far."""
+    """The servers, and the results so far."""
 
     def __init__(self, folder: Path, size: Size) -> None:
         self.size = size
@@ -83,8 +83,8 @@ class Bench:
         self.redis = Redis.from_url(self.redis_server.url())
         self.settings = {
             **environment(self.redis_server.url()),
-            "LONGTASK_MAX_WAITING": "1000000000",  # bounded, but so that nothing is refused
-            "RATELIMIT_ENABLED": "no",  # one client asks here for more than a person ever would
+            "LONGTASK_MAX_WAITING": "1000000000",  # checked, but never reached
+            "RATELIMIT_ENABLED": "no",  # the single client here sends more requests than any person
             "LONGTASK_RESULT_EXPIRES": "86400",
             "OTHERS_REDIS_URL": self.redis_server.url(1),
         }
@@ -92,18 +92,18 @@ class Bench:
         self.folder = folder
         self.ours = WebServer("ours", folder, self.redis_server.url(), **self.settings)
 
-        from app import celery, long_task  # noqa: PLC0415  # not before the environment is set
+        from app import celery, long_task  # noqa: PLC0415  # needs the environment set above
 
         self.backend = celery.backend
         self.task_name = long_task.name
-        # The worker of the running tasks: it is there all the time.
+        # Register a worker for the running tasks that never counts as lost.
         self.redis.zadd("longtask:workers", {attempt.WORKER_ID: time.time() + 86_400})
         info = json.dumps({"name": "benchmarks", "queues": ["celery"]})
         self.redis.hset("longtask:worker-info", attempt.WORKER_ID, info)
 
     @cached_property
     def others(self) -> Other:
-        """Not started before it is asked."""
+        """Starts on first use."""
         return Other(self.folder, self.redis_server.url(1))
 
     def stop(self) -> None:
@@ -116,7 +116,7 @@ class Bench:
     # -- tasks -----------------------------------------------------------------------------------
 
     def running_task(self) -> str:
-        """A task that a worker has taken up and that has reported; both ways see it."""
+        """Create a task that runs and has reported, for both servers. Returns its id."""
         task_id = str(uuid.uuid4())
         this = Run(self.task_name, attempt.WORKER_ID, 1, nonce=task_id, queue="celery")
         change = self.backend.start(task_id, this)
@@ -261,12 +261,12 @@ class Bench:
             f"{what}: 99th percentile", "ms", p99s, "", "under 50 ms", statistics.median(p99s) < 50
         )
 
-        # A process of its own: the one of before has still to notice that its watchers are gone.
+        # A new process, since the previous one may not have noticed yet that its watchers are gone.
         watched = WebServer("watched", self.folder, self.redis_server.url(), **self.settings)
         try:
             before = memory_of(watched)
             with self.watching(task_ids, size.held, size.stream_seconds / 2, watched):
-                time.sleep(size.stream_seconds / 4)  # what it takes to connect them all is freed
+                time.sleep(size.stream_seconds / 4)  # the memory for connecting them is freed
                 memory = memory_of(watched)
         finally:
             watched.stop()
@@ -281,7 +281,7 @@ class Bench:
         self.add("of that, for one watcher", "kB", [(memory - before) / size.held / 1e3])
 
     def crowded(self) -> None:
-        """With a million finished tasks in Redis, and with none: two Redis servers, each asked in turn."""
+        """Compare a Redis with a million finished tasks with one that has none."""
         task_ids = [self.running_task() for _ in range(50)]
         crowded_redis = RedisServer("redis-crowded", self.folder)
         web = WebServer("crowded", self.folder, crowded_redis.url(), **self.at(crowded_redis))
@@ -316,7 +316,7 @@ class Bench:
             crowded_redis.stop()
         for name in without:
             share = ratio(samples[name, "with"], samples[name, "without"])
-            # Two runs of the same differ by as much.
+            # Two equal runs may differ by 5 %.
             self.add(
                 f"{name}, with {self.size.stored:,} finished tasks in Redis",
                 "/s",
@@ -329,7 +329,7 @@ class Bench:
     def usual(
         self, task_ids: list[str], url: str, settings: dict[str, str]
     ) -> dict[str, Callable[[], float]]:
-        """What is asked and done most."""
+        """Return the measurements of the most frequent operations."""
         page = "&".join(f"id={task_id}" for task_id in task_ids)
         return {
             "one poll": self.rate(f"{url}/status/{task_ids[0]}"),
@@ -342,7 +342,7 @@ class Bench:
         }
 
     def at(self, server: RedisServer) -> dict[str, str]:
-        """The settings with another Redis."""
+        """Return the settings for another Redis."""
         return {**self.settings, **environment(server.url())}
 
     # -- how -------------------------------------------------------------------------------------
@@ -369,7 +369,7 @@ class Bench:
         return measure
 
     def in_turn(self, measurements: dict[Name, Callable[[], float]]) -> dict[Name, list[float]]:
-        """Each several times, all of them in every round: whatever else the machine does, it does to all."""
+        """Make every measurement once in each round, so that other load on the machine affects all alike."""
         samples: dict[Name, list[float]] = {name: [] for name in measurements}
         for _ in range(self.size.rounds):
             for name, measure in measurements.items():
@@ -397,14 +397,14 @@ class Bench:
             watchers.stdout.read()
 
     def report_evenly(self, task_ids: list[str], seconds: float) -> None:
-        """Each task once a second, one after the other."""
+        """Let each task report once a second, one after the other."""
         begin = time.monotonic()
         for number in range(int(seconds * len(task_ids))):
             time.sleep(max(0.0, begin + number / len(task_ids) - time.monotonic()))
             self.report(task_ids[number % len(task_ids)], f"{time.time():.6f}")
 
     def store_finished(self, client: Redis) -> float:
-        """Fill a Redis with copies of a task that has ended. Returns the bytes that each takes."""
+        """Fill a Redis with copies of an ended task. Returns the bytes of each copy."""
         task_id = self.running_task()
         result = {"current": 7, "total": 7, "status": "Task completed!", "result": 42}
         self.backend.store_result(task_id, result, "SUCCESS")
@@ -415,7 +415,7 @@ class Bench:
         return (client.info("memory")["used_memory"] - before) / self.size.stored
 
 
-#: The keys are UUIDs as far as their length goes.
+#: A script that stores the copies, with ids as long as UUIDs.
 COPY = """
 for i = ARGV[4], ARGV[4] + ARGV[5] - 1 do
     local id = string.format('%08d-0000-4000-8000-000000000000', i)
@@ -452,7 +452,7 @@ def children_of(process: Process) -> list[str]:
 
 
 def memory_of(server: Process) -> int:
-    """Bytes of the process that serves: the one child of gunicorn's master."""
+    """Return the memory in bytes of gunicorn's only worker process."""
     child = children_of(server)[0]
     for line in Path(f"/proc/{child}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
@@ -486,10 +486,10 @@ PARTS = {
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "--short", action="store_true", help="a minute: shows that it works, not how fast"
+        "--short", action="store_true", help="run for a minute, only to check that it works"
     )
     parser.add_argument(
-        "parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}; all by default"
+        "parts", nargs="*", metavar="part", help=f"any of {', '.join(PARTS)}; default: all"
     )
     arguments = parser.parse_args()
     if unknown := set(arguments.parts) - set(PARTS):

@@ -1,8 +1,8 @@
-"""What each thing costs a web process, a worker and Redis: `python -m benchmarks.costs` (docs/explanation/scaling.md).
+"""Measures the cost of each operation: `python -m benchmarks.costs`. docs/explanation/scaling.md has the results.
 
-The CPU is what the processes have used up by the system's count, in hundredths of a second, and Redis's by its
-own. A round trip is one read of a client's socket by Redis, with all the commands that came in it; commands that
-a script calls are counted beside the script itself.
+The CPU time of processes is the system's, in hundredths of a second; the CPU time of Redis is its own count. A round
+trip is one read of a client's socket by Redis, with all commands in it. Commands that a script calls are counted
+besides the script itself.
 """
 
 import argparse
@@ -40,7 +40,7 @@ class Costs(Bench):
         print(row("a task that has ended", memory=f"{number(memory)} bytes of Redis"))
 
     def streams(self) -> None:
-        """What is paid for being watched at all, and on top of it for each change."""
+        """Measure open streams without changes, and the additional cost of each change."""
         watchers, tasks = self.size.watchers, self.size.tasks
         task_ids = [self.running_task() for _ in range(tasks)]
         before = memory_of(self.ours)
@@ -63,18 +63,18 @@ class Costs(Bench):
                 self.report(task_id, "Sorting the loose pages")
 
     def workers(self) -> None:
-        from app import long_task  # noqa: PLC0415  # not before the environment is set
+        from app import long_task  # noqa: PLC0415  # needs the environment that Bench sets
 
         count, seconds = self.size.starts, self.size.stream_seconds / 2
         for _ in range(count):
             long_task.apply_async([1, 0])
-        # Out of the worker's sight: the messages, and that tasks wait for them.
+        # Hide the messages and the waiting tasks from the worker, to measure it idle first.
         hidden = ("celery", "longtask:waiting:celery")
         for name in hidden:
             self.redis.rename(name, f"later:{name}")
         worker = Worker("worker", self.folder, self.redis_server.url(), "-c", "6", "-E")
         try:
-            time.sleep(3)  # until it has met whoever else is there
+            time.sleep(3)  # until the worker has looked for other workers
             processes = [worker.pid, *map(int, children_of(worker))]
             memory = sum(map(proportional_memory, processes))
             print(row("a worker of 6 processes", memory=f"{number(memory / 1e6)} MB"))
@@ -95,7 +95,7 @@ class Costs(Bench):
         return [int(children_of(self.ours)[0])]
 
     def under_load(self, what: str, rate: Callable[[], float]) -> float:
-        """Returns how many there were."""
+        """Measure the cost of each request under load. Returns the number of requests."""
         count = 0.0
         with self.paid(f"{what}, many at a time", self.web, lambda: count):
             count = rate() * self.size.seconds
@@ -109,13 +109,13 @@ class Costs(Bench):
         count: Callable[[], float],
         less: Counter[str] | None = None,
     ) -> Iterator[Counter[str]]:
-        """Print what was paid inside, for each of `count`; `less` is what would have been paid anyway."""
+        """Print the cost of the block, divided by `count`, without the costs in `less`."""
         spent: Counter[str] = Counter()
         before = self.accounts(processes)
         yield spent
         after = self.accounts(processes)
         spent.update({what: after[what] - before[what] for what in after})
-        spent.subtract(["trips", "cmdstat_info"])  # this account itself
+        spent.subtract(["trips", "cmdstat_info"])  # the INFO command of this measurement
         each = {what: (spent[what] - (less or {}).get(what, 0)) / count() for what in spent}
         commands = {
             name.removeprefix("cmdstat_").upper(): calls
@@ -149,7 +149,7 @@ def cpu_seconds(process: int) -> float:
 
 
 def proportional_memory(process: int) -> int:
-    """Bytes, of what several share each its part."""
+    """Return the memory of a process in bytes, with its share of memory that several processes share (PSS)."""
     for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1]) * 1024
@@ -170,7 +170,7 @@ def row(
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.costs", description=__doc__)
     parser.add_argument(
-        "--short", action="store_true", help="some seconds: shows that it works, and no more"
+        "--short", action="store_true", help="run for some seconds, only to check that it works"
     )
     is_short = parser.parse_args().short
     size = SHORT if is_short else FULL._replace(seconds=5.0, stream_seconds=10.0, stored=100_000)

@@ -1,4 +1,4 @@
-"""The others are served as ours is: one gevent process."""
+"""Serves the other solutions in the same way as ours: with one gevent process."""
 
 worker_class = "gevent"
 workers = 1

@@ -1,7 +1,7 @@
-"""Sends the same request again and again over eight kept connections, and counts the answers.
+"""Sends the same request repeatedly over eight keep-alive connections, and counts the responses.
 
-With wrk where it is installed. Without it by this module itself, run as a program: the same requests, but
-Python on the other core is slower than wrk, so that what is measured against fast routes says less.
+Uses wrk if it is installed. Otherwise this module runs as a program and sends the same requests. Python is slower than
+wrk, so the results for fast routes are less precise.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from pathlib import Path
 CONNECTIONS = 8
 WRK = shutil.which("wrk")
 
-#: A script for wrk.
+#: A script for wrk that gives each request its own Idempotency-Key.
 KEYED = """
 local number = 0
 function request()
@@ -31,9 +31,9 @@ end
 def requests_a_second(
     url: str, seconds: float, body: str | None = None, keyed: bool = False
 ) -> float:
-    """How many answers came in a second. Anything but 2xx is an error.
+    """Return the number of responses per second. Raises an error for any response but 2xx.
 
-    `keyed`: each request has an Idempotency-Key of its own.
+    With `keyed`, each request has its own Idempotency-Key.
     """
     measure = _with_wrk if WRK and seconds >= 1 else _with_python
     return measure(url, seconds, body, keyed)

@@ -1,6 +1,6 @@
-"""What is measured without HTTP, each in a process of its own: `python -m benchmarks.loops start-ours 1000`.
+"""Measurements without HTTP, each in its own process: `python -m benchmarks.loops start-ours 1000`.
 
-Prints how long one turn took, in seconds.
+Prints the seconds of one turn of the loop.
 """
 
 import os
@@ -13,7 +13,7 @@ META = {"current": 3, "total": 7, "status": "Sorting the loose pages"}
 
 
 def _ours():
-    from app import long_task  # noqa: PLC0415  # its settings, and its Celery app the current one
+    from app import long_task  # noqa: PLC0415  # makes its Celery app the current one
 
     return long_task
 
@@ -44,7 +44,7 @@ def update(task, count):
 
 
 def loop(rows):
-    """A loop that does nothing but turn."""
+    """An empty loop."""
     begin = time.perf_counter()
     for _ in rows:
         pass
@@ -62,8 +62,8 @@ def track(count):
 
 
 def tqdm(count):
-    """The same with tqdm, which draws on a terminal; here on nothing."""
-    from tqdm import tqdm  # noqa: PLC0415  # only where this is run
+    """The same with tqdm, which draws its bar to /dev/null."""
+    from tqdm import tqdm  # noqa: PLC0415  # not needed by the other loops
 
     with Path(os.devnull).open("w") as nowhere:
         return loop(tqdm(range(count), file=nowhere)) / count

@@ -1,4 +1,4 @@
-"""The ways people do it today, each in the few lines that its documentation gives. Flask, and plain Celery."""
+"""The other solutions, each in a few lines as in its documentation, with Flask and plain Celery."""
 
 import json
 import os
@@ -24,19 +24,19 @@ def long_task(self):
 
 @app.get("/constant")
 def constant():
-    """The limit: what Flask and the server take for a request that asks nobody anything."""
+    """The limit: a response that needs no Redis."""
     return {"state": "PROGRESS", "current": 3, "total": 7, "status": "Sorting the loose pages"}
 
 
 @app.get("/one-read/<task_id>")
 def one_read(task_id):
-    """What Celery has stored, read once and passed on."""
+    """Return Celery's stored document with one read."""
     return celery.backend.get_task_meta(task_id)
 
 
 @app.get("/tutorial/status/<task_id>")
 def tutorial_status(task_id):
-    """The Flask and Celery tutorial: each look at `state` or `info` is a read."""
+    """The tutorial "Using Celery with Flask": each access to `state` or `info` is a read."""
     task = long_task.AsyncResult(task_id)
     if task.state == "PENDING":
         response = {"state": task.state, "current": 0, "total": 1, "status": "Pending..."}
@@ -62,7 +62,7 @@ def tutorial_start():
 
 @app.get("/flask-example/result/<task_id>")
 def flask_example_result(task_id):
-    """The example in Flask's own repository."""
+    """The example in Flask's repository."""
     result = AsyncResult(task_id)
     ready = result.ready()
     return {
@@ -80,7 +80,7 @@ def flask_example_start():
 
 @app.get("/celery-progress/<task_id>")
 def celery_progress(task_id):
-    """What celery-progress answers, served by Flask instead of Django."""
+    """The response of celery-progress, served by Flask instead of Django."""
     result = AsyncResult(task_id)
     meta = result._get_task_meta()
     state, info = meta["status"], meta["result"]

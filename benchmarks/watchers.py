@@ -1,9 +1,9 @@
-"""Many clients that each hold a stream, in one process: `python -m benchmarks.watchers ADDRESS SECONDS COUNT`.
+"""Many clients in one process, each with an open stream: `python -m benchmarks.watchers ADDRESS SECONDS COUNT`.
 
-The ids of the tasks come on standard input, and each is watched by as many clients as the others. Prints
-`watching` once every client has had its first event; after SECONDS more, one line of JSON: how long after
-it was reported each change was seen, as the 50th, 99th and 100th of 100, in seconds. The task's message
-must be the time at which it was reported, of this machine's clock.
+Reads the ids of the tasks from standard input, and distributes the clients evenly over the tasks. Prints `watching`
+once every client has received its first event, and SECONDS later one line of JSON: the delay between the report of a
+change and its arrival in seconds, as median, 99th percentile and maximum. The message of each report must be its time
+by this machine's clock.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""How the documents are built: `sphinx-build -n -W docs build/docs`."""
+"""Configures Sphinx: `sphinx-build -n -W docs build/docs` builds the documentation."""
 
 import sys
 from pathlib import Path
@@ -14,7 +14,7 @@ exclude_patterns = ["_build"]
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
 
-# Docstrings have code between single backticks.
+# Docstrings mark code with single backticks.
 default_role = "code"
 
 autodoc_member_order = "bysource"
@@ -22,10 +22,10 @@ autodoc_typehints = "signature"
 autodoc_type_aliases = {"Identify": "flask_longtask.web.owner.Identify"}
 
 nitpicky = True
-# Names of other libraries, whose documentation is not at hand where this is built.
+# Names of other libraries: the build is offline, so it cannot link to their documentation.
 nitpick_ignore_regex = [
     ("py:.*", r"(celery|collections|flask|kombu|redis|types|werkzeug|wsgiref)\..*"),
-    # Type variables, and a class that is seen as Celery's.
+    # Type variables, and a class that Sphinx takes for Celery's.
     ("py:class", r"flask_longtask\..*\.(Celery|Item|Routes|View)"),
 ]
 

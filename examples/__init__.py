@@ -1,1 +1,1 @@
-"""The other tasks of this app, a file or a folder each: the Celery task beside the routes that start and show it."""
+"""The other tasks of this app. Each file or folder has a Celery task and the routes that start and show it."""

@@ -1,4 +1,4 @@
-"""What the examples have kept for too long is removed: the one periodic task, which beat starts."""
+"""The app's only periodic task, which beat starts. It removes old data of the examples."""
 
 from datetime import timedelta
 
@@ -10,7 +10,7 @@ from examples import imports, outbox
 
 @shared_task
 def clean_up() -> None:
-    """Each example knows by itself what it has to remove."""
+    """Let each example remove its old data."""
     keep = timedelta(days=current_app.config["KEEP_DAYS"])
     imports.clean_up(keep)
     outbox.clean_up(keep)

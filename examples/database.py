@@ -1,7 +1,7 @@
-"""The database of the examples: SQLite in `instance/`, or whatever DATABASE_URL names.
+"""The database of the examples: SQLite in `instance/`, or the database in DATABASE_URL.
 
-Tables live beside the routes that use them. A transaction that both reads and writes should write first:
-SQLite refuses, at once, to let one write that began by reading when another has written in between.
+Tables are defined beside the routes that use them. A transaction that reads and writes should write first: if it
+begins by reading and another transaction writes meanwhile, SQLite refuses its writes at once.
 """
 
 import sqlite3
@@ -20,13 +20,13 @@ from examples import sqlite
 from flask_longtask import problem
 from flask_longtask.web.problems import RETRY_AFTER
 
-#: Seconds that PostgreSQL may take to let somebody in, and over one statement of a request.
+#: Timeouts in seconds for a connection to PostgreSQL, and for one statement of a request.
 CONNECT_TIMEOUT = 2
 QUERY_TIMEOUT = 2
 
 
 class UTCTime(TypeDecorator[datetime]):
-    """A moment. SQLite has no time zones, and PostgreSQL gives every moment in the server's own."""
+    """A time in UTC. SQLite has no time zones, and PostgreSQL returns times in the time zone of the server."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -44,23 +44,23 @@ class Model(DeclarativeBase):
     registry = registry(type_annotation_map={datetime: UTCTime})
 
 
-# Without expire_on_commit=False the first look at an object after a commit would begin a read again.
+# Without expire_on_commit=False, the first access to an object after a commit would begin a new read.
 db = SQLAlchemy(model_class=Model, session_options={"expire_on_commit": False})
 
 
 def init_app(app: Flask) -> None:
-    """Bind the database to the app, and make the tables that are not there yet."""
+    """Bind the database to the app, and create missing tables."""
     db.init_app(app)
     app.register_error_handler(OperationalError, _outage)
     app.register_error_handler(TimeoutError, _outage)  # every connection is in use
     with app.app_context():
-        # Not `db.create_all()`: web and worker start at the same moment, and it looks before it makes. Each in
-        # a transaction of its own, which then never writes after it has read.
+        # `db.create_all()` first checks whether a table exists, which fails if web server and worker start at the same
+        # moment. Each table has its own transaction, so no transaction writes after it has read.
         for table in db.metadata.sorted_tables:
             _make(CreateTable(table, if_not_exists=True))
             for index in table.indexes:
                 _make(CreateIndex(index, if_not_exists=True))
-        # A worker's children are forked from here, and a connection must not be carried across.
+        # A worker forks its child processes from this one, and they must not share a connection.
         db.engine.dispose()
 
 
@@ -81,9 +81,9 @@ def _wait_in_bounds(
 ) -> None:
     if dialect.name == "sqlite":
         options |= {"factory": sqlite.Connection, "timeout": 0}
-    elif dialect.driver == "psycopg":  # which waits as gevent wants it by itself
+    elif dialect.driver == "psycopg":  # it cooperates with gevent by itself
         options.setdefault("connect_timeout", CONNECT_TIMEOUT)
-        if has_request_context():  # a task may take its time
+        if has_request_context():  # tasks have no limits
             limits = {"lock_timeout": sqlite.REQUEST_WAITS, "statement_timeout": QUERY_TIMEOUT}
             words = " ".join(f"-c {name}={limit:g}s" for name, limit in limits.items())
             options.setdefault("options", words)
@@ -93,14 +93,14 @@ def _wait_in_bounds(
 def _set_up_sqlite(connection: Any, record: Any) -> None:
     if not isinstance(connection, sqlite3.Connection):
         return
-    # Python's driver would begin a transaction only before the first INSERT, UPDATE or DELETE: reads would
-    # not see one state of the database, and a SAVEPOINT would be a transaction of its own.
+    # Python's driver would begin a transaction only before the first INSERT, UPDATE or DELETE. Then reads would not
+    # see a consistent state of the database, and a SAVEPOINT would be a separate transaction.
     connection.isolation_level = None
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode = WAL")  # readers and the writer do not wait for each other
     cursor.execute("PRAGMA synchronous = NORMAL")  # safe with WAL
     cursor.execute("PRAGMA foreign_keys = ON")
-    # Debian's SQLite overwrites whatever is deleted, which on a full disk takes the room that there is not.
+    # By default, Debian's SQLite overwrites deleted data, which needs space that a full disk does not have.
     cursor.execute("PRAGMA secure_delete = FAST")
     cursor.close()
 

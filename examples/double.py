@@ -1,4 +1,4 @@
-"""An integer is doubled, after a wait in the queue; and three tasks that are smaller still."""
+"""Doubles an integer after a wait in the queue; also has three smaller tasks."""
 
 import re
 import time
@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response
 
 from flask_longtask import BadField, accepted, fields, openapi
 
-#: Larger integers are strings in JSON: not every reader keeps their digits, JavaScript's does not (RFC 7493).
+#: Larger integers are sent as strings in JSON, because many readers, such as JavaScript, lose digits (RFC 7493, 2.2).
 LARGEST_NUMBER = 2**53 - 1
 
 bp = Blueprint("double", __name__)
@@ -19,9 +19,9 @@ bp = Blueprint("double", __name__)
 
 @shared_task
 def double(digits: str) -> int | str:
-    """Twice an integer that is given as decimal digits: an int, or a string when it is a large one."""
+    """Double the integer in `digits`. Returns an int, or a string if the result is above LARGEST_NUMBER."""
     time.sleep(current_app.config["DOUBLE_WORK_SECONDS"])
-    # Python refuses to make an int of more than 4,300 digits, since its time grows with their square.
+    # Python refuses to convert more than 4,300 digits to an int, since the time grows with their square.
     number = Decimal(digits)
     twice = Context(prec=len(digits) + 1, Emax=MAX_EMAX).add(number, number)
     return int(twice) if twice.copy_abs() <= LARGEST_NUMBER else str(twice)
@@ -51,7 +51,7 @@ def xsum(numbers: list[float]) -> float:
     )
 )
 def start() -> Response:
-    # The digits, and what a form or JSON has around them.
+    # The digits, and the form or JSON around them.
     request.max_content_length = current_app.config["DOUBLE_MAX_DIGITS"] + 1024
     digits = _digits(fields().get("number"))
     return accepted(
@@ -60,7 +60,7 @@ def start() -> Response:
 
 
 def _digits(value: Any) -> str:
-    """The integer that a form or JSON has sent, as digits."""
+    """Return the integer in a form or in JSON as digits. Raises BadField for any other value."""
     most = current_app.config["DOUBLE_MAX_DIGITS"]
     text = str(value).strip() if type(value) in (int, str) else ""
     if not re.fullmatch(rf"[+-]?[0-9]{{1,{most}}}", text):

@@ -1,4 +1,4 @@
-"""How much one client may start, have sent and load, counted in Redis for all web processes together."""
+"""Rate limits for a client's starts, mails and downloads, counted in Redis for all web processes together."""
 
 import math
 import time
@@ -16,7 +16,7 @@ def _refuse(what: str) -> Callable[[RequestLimit], NoReturn]:
     def refuse(limit: RequestLimit) -> NoReturn:
         wait = max(1, math.ceil(limit.reset_at - time.time()))
         raise TooManyRequests(
-            f"From your address {limit.limit.amount} {what} {_period(limit)} are accepted. "
+            f"The limit for your address is {limit.limit.amount} {what} {_period(limit)}. "
             f"Try again in {wait} seconds.",
             retry_after=wait,
         )
@@ -31,36 +31,36 @@ def _period(limit: RequestLimit) -> str:
 
 limiter = Limiter(client_address, strategy="moving-window")
 
-#: For every route that starts something, one by one.
+#: Applies to every route that starts a task, each on its own.
 _start_limit = limiter.limit(
     lambda: str(current_app.config["LONGTASK_RATE_LIMIT"]), on_breach=_refuse("starts")
 )
 
-#: `with mail_limit: …` around what sends a mail, so that a mistyped address does not count. It is one for all
-#: routes, or else each of them would have the whole.
+#: Use `with mail_limit: …` around the start of a mail task, so that a mistyped address does not count. All routes
+#: share this limit.
 mail_limit = limiter.shared_limit(
     lambda: str(current_app.config["MAIL_LIMIT"]), scope="mail", on_breach=_refuse("mails")
 )
 
-#: `with sample_limit: …` around what hands out a sample, of up to 60 MB.
+#: Use `with sample_limit: …` before the download of a sample file of up to 60 MB.
 sample_limit = limiter.shared_limit(
     lambda: str(current_app.config["SAMPLE_LIMIT"]), scope="sample", on_breach=_refuse("samples")
 )
 
 
 def init_app(app: Flask) -> None:
-    # The connections of the extension, since they fail fast: Redis away is a 503 here as everywhere.
+    # The extension's connections fail fast, so an outage of Redis is a 503 here, too.
     pool = app.extensions["celery"].backend.store.client.connection_pool
-    # Flask-Limiter's own hooks look at every request and double what Flask itself does for a poll. What is
-    # limited here are few routes, so the hooks get an app of their own that nobody asks anything.
-    unasked = Flask(__name__)
-    unasked.config.update(
+    # Flask-Limiter's hooks run in every request and would double Flask's time for a poll. Only few routes are
+    # limited here, so the hooks are installed in an unused app.
+    unused = Flask(__name__)
+    unused.config.update(
         RATELIMIT_ENABLED=app.config["RATELIMIT_ENABLED"],
         RATELIMIT_STORAGE_URI="redis://",
         RATELIMIT_STORAGE_OPTIONS={"connection_pool": pool},
         RATELIMIT_KEY_PREFIX="longtask",
     )
-    limiter.init_app(unasked)
+    limiter.init_app(unused)
     if app.config["RATELIMIT_ENABLED"]:
         app.before_request(_count_start)
 

@@ -1,14 +1,14 @@
-"""What a name looks like: whether all of it can be seen, and by what it is compared. Knows no database and no web.
+"""Compares names by their appearance, and refuses invisible characters. Uses neither the database nor the web.
 
-The idea is that of PRECIS usernames (RFC 8265): a name is kept as it was typed, and compared without its case and
-without differences that nobody sees. Letters of two scripts that look alike are two letters here.
+Follows PRECIS usernames (RFC 8265): a name is kept as it was typed, and compared without regard to case and to
+invisible differences. Letters of different scripts are different, even if they look alike.
 """
 
 import re
 import unicodedata
 
-#: What Python takes for printable although nothing is printed: Unicode's Default_Ignorable_Code_Point, the cell
-#: of braille without a dot, and two more that stand for nothing.
+#: Invisible characters that `str.isprintable` accepts: Unicode's Default_Ignorable_Code_Point, the braille pattern
+#: blank, and two other blank characters.
 _INVISIBLE = re.compile(
     r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
     r"\U00016fe4\U0001d159\U000e0000-\U000e0fff]"
@@ -16,7 +16,7 @@ _INVISIBLE = re.compile(
 
 
 def composed(name: str) -> str:
-    """As it is to be kept: in Unicode's form NFC, without the spaces around it."""
+    """Return the name as it is stored: in Unicode's form NFC, without surrounding spaces."""
     return unicodedata.normalize("NFC", name).strip()
 
 
@@ -25,7 +25,9 @@ def is_visible(name: str) -> bool:
 
 
 def folded(name: str) -> str:
-    """The same for all names that look the same (Unicode's NFKC_Casefold, and one space for many)."""
-    for _ in range(2):  # folding the case can make what is to be composed, and the reverse
+    """Return a form that is equal for names that look the same (Unicode's NFKC_Casefold, with single spaces)."""
+    for _ in range(
+        2
+    ):  # case folding can produce characters to compose, and composing characters to fold
         name = unicodedata.normalize("NFKC", unicodedata.normalize("NFKD", name).casefold())
     return " ".join(name.split())

@@ -1,7 +1,7 @@
-"""A mail is sent, at once or in a minute, and its bar says how that goes.
+"""Sends a mail, at once or after a delay, with a bar.
 
-What a mail server may refuse for now is tried again, what it refuses for good is not. Routes and other
-examples hand over an address and fixed words only, so nobody can put a header of their own into a mail.
+A mail that the mail server temporarily refuses is retried; a permanently refused one is not. Callers pass an
+address and fixed texts only, so no client can inject headers into a mail.
 """
 
 import random
@@ -21,13 +21,13 @@ from werkzeug.wrappers import Response
 from examples.limits import mail_limit
 from flask_longtask import BadField, Task, accepted, fields, openapi, seconds
 
-#: Seconds that a mail may be put off.
+#: Maximum delay of a mail in seconds.
 LONGEST_DELAY = 86_400
 
-#: Seconds between two tries, at most.
+#: Maximum pause between two tries in seconds.
 LONGEST_PAUSE = 3600
 
-#: How much of a mail server's answer is shown.
+#: Maximum number of characters of a mail server's reply in a status.
 SHOWN_CHARACTERS = 300
 
 mail = Mail()
@@ -35,17 +35,17 @@ bp = Blueprint("mail", __name__)
 
 
 class MailDeferred(Exception):
-    """The mail could not be sent now; the text says why. It is tried again."""
+    """The mail could not be sent for now. The message says why. The task is retried."""
 
 
 class MailRefused(Exception):
-    """The mail cannot be sent; the text says why."""
+    """The mail cannot be sent. The message says why."""
 
 
 class MailTask(Task):
-    """A task that leaves its arguments and its result out of logs and dashboards: they hold an address."""
+    """A task that hides its arguments and its result from logs and dashboards, because they contain an address."""
 
-    resultrepr_maxsize = 1  # characters; with 0 Celery leaves the brackets out, too
+    resultrepr_maxsize = 1  # characters; with 0 Celery would also leave out the brackets
 
     def apply_async(self, *args: Any, **options: Any) -> AsyncResult:
         return super().apply_async(*args, **options, argsrepr="(...)", kwargsrepr="{...}")
@@ -62,25 +62,25 @@ def send_mail(self: Task, recipient: str) -> dict[str, Any]:
 
 
 def deliver(task: Task, recipient: str, subject: str, body: str) -> dict[str, Any]:
-    """Send a mail on behalf of a task; the task returns what this returns.
+    """Send a mail for a task, and return the result of the task.
 
-    Raises Retry after a failure that may pass, MailDeferred when there have been enough of them, and
-    MailRefused after one that will not.
+    Raises Retry after a temporary failure, MailDeferred after the last retry, and MailRefused after a permanent
+    failure.
     """
     config = current_app.config
     task.update_state(
         state="PROGRESS", meta={"current": 0, "total": 1, "status": f"Sending to {recipient}"}
     )
     message = Message(subject, [recipient], body)
-    # The same for every try: a server that has taken the mail, but whose answer was lost, takes it again,
-    # and mail programs show two mails of one id as one.
+    # Every try has the same id. If a server's reply was lost, it gets the mail twice, and mail programs show two mails
+    # with one id as one.
     domain = str(message.sender).rpartition("@")[2].rstrip(">")
     message.msgId = f"<{task.request.id}@{domain}>"
     try:
         with _SMTP(current_app.extensions["mail"]) as connection:
             connection.send(message)
-    except OSError as error:  # which every error of smtplib is, too
-        # A server may repeat the address, and the text of an exception is logged.
+    except OSError as error:  # the base class of smtplib's errors
+        # The text of an exception is logged, and a server may repeat the address in its reply.
         words = re.sub(re.escape(recipient), "the address", _in_words(error), flags=re.IGNORECASE)
         if not _may_pass(error):
             raise MailRefused(words) from None
@@ -93,13 +93,13 @@ def deliver(task: Task, recipient: str, subject: str, body: str) -> dict[str, An
 
 
 def pause_before(retry: int) -> float:
-    """Seconds until the next try: each time twice as long, and never the same for many mails at once."""
+    """Return the seconds until the next try: twice as long each time, and random, so that mails spread out."""
     pause = min(LONGEST_PAUSE, current_app.config["MAIL_RETRY_SECONDS"] * 2.0 ** min(retry, 32))
     return random.uniform(pause / 2, pause)
 
 
 class _SMTP(Connection):
-    """Flask-Mail's connection, which waits for a server no longer than MAIL_TIMEOUT and checks who it is."""
+    """Flask-Mail's connection with a timeout of MAIL_TIMEOUT and a check of the server's certificate."""
 
     def configure_host(self) -> smtplib.SMTP | smtplib.SMTP_SSL:
         mail, timeout = self.mail, current_app.config["MAIL_TIMEOUT"]
@@ -120,7 +120,7 @@ class _SMTP(Connection):
         return host
 
     def __exit__(self, *exc_info: object) -> None:
-        # A server that does not say goodbye has taken the mail all the same: to fail now would send it twice.
+        # The server has accepted the mail even if QUIT fails. An error here would send the mail twice.
         if self.host is not None:
             with suppress(OSError):
                 self.host.quit()
@@ -128,14 +128,14 @@ class _SMTP(Connection):
 
 
 def _may_pass(error: OSError) -> bool:
-    """Whether the same mail may be taken another time: 4xx, and servers that are away (RFC 5321, 4.2.1)."""
+    """Whether a failure is temporary: a 4xx reply, or a server that is away (RFC 5321, 4.2.1)."""
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         return all(code < 500 for code, _ in error.recipients.values())
     if isinstance(error, smtplib.SMTPResponseException):
         return error.smtp_code < 500
     if isinstance(error, smtplib.SMTPServerDisconnected):
         return True
-    # What the server cannot do at all, and one that is not who it says.
+    # Commands that the server does not support, and invalid certificates, are permanent.
     return not isinstance(error, smtplib.SMTPException | ssl.SSLCertVerificationError)
 
 
@@ -174,14 +174,14 @@ def start() -> Response:
 
 
 def mail_address(name: str) -> ValidatedEmail:
-    """A field of the request that must be one mail address."""
+    """Return the mail address in a field of the request. Raises BadField if it is not valid."""
     value = fields().get(name)
     if not isinstance(value, str) or not value.strip():
         raise BadField(name, "must be a mail address.")
     try:
         return validate_email(
             value.strip(" "),
-            # A name before the @ that is not ASCII needs a mail server that knows SMTPUTF8.
+            # A non-ASCII name before the @ needs a mail server with SMTPUTF8.
             allow_smtputf8=False,
             check_deliverability=current_app.config["MAIL_CHECK_DELIVERABILITY"],
         )

@@ -1,4 +1,4 @@
-"""A mail server for this machine that delivers nothing: what it takes, it hands over. Knows neither Flask nor Redis."""
+"""A local mail server that delivers no mail: it passes each mail to a callback. Uses neither Flask nor Redis."""
 
 import logging
 import signal
@@ -12,7 +12,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 logger = logging.getLogger(__name__)
 
-#: Bytes that a mail may have, and characters of its text that are kept.
+#: Maximum size of a mail in bytes, and maximum number of characters of its text that are kept.
 MOST_BYTES = 1_000_000
 KEPT_CHARACTERS = 10_000
 
@@ -20,7 +20,7 @@ Keep = Callable[[Mapping[str, Any]], None]
 
 
 class Catcher:
-    """What happens to a mail that has come. The method's name is aiosmtpd's."""
+    """Handles each mail that arrives. aiosmtpd defines the name of the method."""
 
     def __init__(self, keep: Keep) -> None:
         self._keep = keep
@@ -36,7 +36,7 @@ class Catcher:
                     "text": _text(message),
                 }
             )
-        except Exception:  # whatever it was, the mail is not lost: it will be tried again
+        except Exception:  # with a 451 reply, the client tries again and the mail is not lost
             logger.exception("A mail could not be kept")
             return "451 4.3.0 The mail cannot be kept at the moment"
         return "250 2.0.0 Caught"
@@ -46,14 +46,14 @@ def _text(message: EmailMessage) -> str:
     part = message.get_body(("plain", "html"))
     try:
         return str(part.get_content())[:KEPT_CHARACTERS] if part else ""
-    except (LookupError, ValueError):  # in a character set that does not exist
+    except (LookupError, ValueError):  # unknown character set
         return ""
 
 
 def catch_mail(host: str, port: int, keep: Keep) -> None:
-    """Serve until SIGTERM or Ctrl-C."""
+    """Serve until SIGTERM or Ctrl-C. `keep` is called with each mail."""
     controller = Controller(Catcher(keep), hostname=host, port=port, data_size_limit=MOST_BYTES)
-    # Blocked before there is another thread, so that they wait for this one to take them.
+    # The signals are blocked before another thread starts, so that only `sigwait` below receives them.
     ends = {signal.SIGINT, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)
     controller.start()

@@ -1,7 +1,7 @@
-"""The mails that the local catcher has caught: kept in Redis, shown at /outbox.
+"""The mails that the mail catcher has caught, kept in Redis and shown at /outbox.
 
-`flask --app app mailcatcher` is the catcher. It and the page are there only where no mail server is
-configured, that is, where no mail leaves this machine.
+`flask --app app mailcatcher` runs the mail catcher. It and the page work only if no mail server is configured, so
+that no mail leaves this machine.
 """
 
 import json
@@ -16,10 +16,10 @@ from werkzeug.exceptions import NotFound
 
 from flask_longtask import openapi, wants_html
 
-#: A Redis stream: its ids are the times at which mails came.
+#: A Redis stream. Its ids are the times at which mails arrived.
 _KEY = "longtask:outbox"
 
-#: Mails that are kept, whatever their age, and that are shown.
+#: Maximum number of mails that are kept, and that are shown.
 MOST = 1000
 SHOWN = 100
 
@@ -31,7 +31,7 @@ bp = Blueprint("outbox", __name__, cli_group=None)
     openapi.tells("The mails that were caught", {"type": "object", "required": ["mails"]})
 )
 def show() -> Response:
-    """The newest first, as JSON or, for a browser, as a page."""
+    """Show the newest mails first, as JSON or, for a browser, as a page."""
     if not current_app.config["MAIL_CATCHER"]:
         raise NotFound("A mail server is configured, so no mail is caught here.")
     mails = caught()
@@ -62,7 +62,7 @@ def add(client: Redis, mail: Mapping[str, Any]) -> None:
 
 
 def caught() -> list[dict[str, Any]]:
-    """The newest mails, newest first, each with the time at which it came."""
+    """Return the newest mails, newest first, each with the time of its arrival."""
     entries: Any = _client().xrevrange(_KEY, count=SHOWN)
     return [
         {"received": _time(entry_id).isoformat(), **json.loads(entry[b"mail"])}
@@ -71,7 +71,7 @@ def caught() -> list[dict[str, Any]]:
 
 
 def clean_up(keep: timedelta) -> None:
-    """Remove mails that are older than this. For a periodic task."""
+    """Remove mails that are older than `keep`. Called by a periodic task."""
     oldest = datetime.now(UTC) - keep
     _client().xtrim(_KEY, minid=str(int(oldest.timestamp() * 1000)), approximate=False)
 

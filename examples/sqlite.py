@@ -1,6 +1,6 @@
-"""SQLite for a server of many greenlets: a connection that waits for a lock without stopping its process.
+"""SQLite for a gevent server: a connection that waits for a lock without blocking its process.
 
-SQLite's own waiting (`PRAGMA busy_timeout`) is a sleep in C, in which gevent can run nobody else.
+SQLite's own wait (`PRAGMA busy_timeout`) sleeps in C, so no other greenlet could run meanwhile.
 """
 
 import sqlite3
@@ -10,23 +10,23 @@ from typing import Any, ParamSpec, TypeVar
 
 from flask import has_request_context
 
-#: Seconds for which a lock is waited for: by a request, since somebody waits for its answer, and by all else.
+#: Maximum wait for a lock in seconds: in a request, where a client waits for the response, and elsewhere.
 REQUEST_WAITS = 1.0
 OTHERS_WAIT = 15.0
 
-#: Seconds between two tries, so much shorter for a request that it does not lose to tasks that write all the time.
+#: Seconds between two tries. A request tries more often, so that it wins against tasks that write all the time.
 REQUEST_PAUSE = 0.002
 OTHERS_PAUSE = 0.05
 
-#: Not SQLITE_BUSY_SNAPSHOT: what began by reading, before another wrote, can never write.
-_PASSING = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_RECOVERY)
+#: Errors that a later try can avoid. After SQLITE_BUSY_SNAPSHOT, the transaction can never write.
+_TEMPORARY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_RECOVERY)
 
 _Arguments = ParamSpec("_Arguments")
 _Answer = TypeVar("_Answer")
 
 
 class Connection(sqlite3.Connection):
-    """To be given to `sqlite3.connect` as its `factory`, with `timeout=0`."""
+    """A `factory` for `sqlite3.connect`, for use with `timeout=0`."""
 
     def cursor(self, factory: Any = None) -> Any:
         return super().cursor(factory or _Cursor)
@@ -50,7 +50,7 @@ def _patiently(
     *arguments: _Arguments.args,
     **options: _Arguments.kwargs,
 ) -> _Answer:
-    """Do this as soon as nobody else has the lock that it needs. SQLite has done nothing when it says "busy"."""
+    """Call `action` again until no other connection holds its lock. An action that fails as busy has no effect."""
     patience, pause = OTHERS_WAIT, OTHERS_PAUSE
     if has_request_context():
         patience, pause = REQUEST_WAITS, REQUEST_PAUSE
@@ -60,6 +60,6 @@ def _patiently(
             return action(*arguments, **options)
         except sqlite3.OperationalError as error:
             code = getattr(error, "sqlite_errorcode", None)  # the driver's own errors have none
-            if code not in _PASSING or time.monotonic() > deadline:
+            if code not in _TEMPORARY or time.monotonic() > deadline:
                 raise
-        time.sleep(pause)  # gevent's, where there is gevent
+        time.sleep(pause)  # patched by gevent, if the server uses it

@@ -1,6 +1,6 @@
-"""Tasks that take as long as their type says, under the addresses and with the words of an older system.
+"""Tasks that take as long as their type says, with the addresses and fields of an older system.
 
-Its clients loop until `task_status` is no longer PENDING, so that is what every task has that has not ended.
+Clients of that system loop while `task_status` is PENDING, so every task that has not ended is shown as PENDING.
 """
 
 import time
@@ -36,7 +36,7 @@ _STATUS = {
 
 @shared_task(bind=True)
 def timed_task(self: Task, kind: int) -> bool:
-    """Sleep for ten seconds times the type."""
+    """Sleep for TIMED_SECONDS times the type."""
     length = kind * current_app.config["TIMED_SECONDS"]
     steps = range(100)
     for _ in self.track(steps):

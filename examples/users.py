@@ -1,6 +1,6 @@
-"""A user is created, and welcomed by a mail that is sent once the user is really there.
+"""Creates a user, and sends a welcome mail once the database has committed.
 
-What a name looks like is for looks.py.
+looks.py compares names.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ from examples.looks import composed, folded, is_visible
 from examples.mail import MailTask, deliver, mail_address
 from flask_longtask import BadField, NotQueued, accepted, fields, openapi, started_before
 
-#: Characters of a username.
+#: Maximum number of characters of a username.
 LONGEST_NAME = 64
 
 bp = Blueprint("users", __name__)
@@ -36,9 +36,9 @@ class User(Model):
 
 
 class Identifier(Model):
-    """By what a name or an address is compared, so that two which look the same are one.
+    """The normal form of a username or an address, so that two users cannot have names that look the same.
 
-    A table of its own, since those of users are there already, with such users in them perhaps.
+    It has its own table, since existing users tables may already have such users.
     """
 
     __tablename__ = "user_identifiers"
@@ -51,7 +51,7 @@ class Identifier(Model):
 def _identifiers(username: str, email: str) -> list[Identifier]:
     return [
         Identifier(kind="username", value=folded(username)),
-        # The part before the @ may differ by its case in theory (RFC 5321, 2.4), and does nowhere in practice.
+        # In theory the part before the @ is case-sensitive (RFC 5321, 2.4), but no mail server treats it so.
         Identifier(kind="email", value=folded(email)),
     ]
 
@@ -60,9 +60,9 @@ def _identifiers(username: str, email: str) -> list[Identifier]:
 def send_welcome(self: MailTask, user_id: int) -> dict[str, Any]:
     user = db.session.get(User, user_id)
     if user is None:
-        raise LookupError("There is no such user any more")
+        raise LookupError("The user no longer exists")
     recipient, name = user.email, user.username
-    db.session.close()  # a mail server may take its time, and a database connection is not to wait for it
+    db.session.close()  # frees the database connection, since a mail server may be slow
     return deliver(
         self,
         recipient,
@@ -74,9 +74,9 @@ def send_welcome(self: MailTask, user_id: int) -> dict[str, Any]:
 @bp.post("/users")
 @openapi.documented(
     openapi.starts(
-        "Create a user and welcome him",
+        "Create a user and send a welcome mail",
         required=("username", "email"),
-        conflict="There is a user of this name or address already.",
+        conflict="A user with this name or address already exists.",
         username={"type": "string", "minLength": 1, "maxLength": LONGEST_NAME},
         email={"type": "string", "format": "email"},
     )
@@ -92,20 +92,19 @@ def create() -> Response:
 
 
 def _insert_and_welcome(user: User) -> AsyncResult:
-    # Between the first write and the commit nothing may wait for anything else, such as Redis: under gevent
-    # another request would go on meanwhile, and wait for the same database without letting this one finish.
+    # Between the first write and the commit, nothing may wait for anything else, such as Redis. With gevent another
+    # request would run meanwhile and block the process in its wait for the same database, so this one could not finish.
     db.session.add(user)
     try:
         db.session.flush()
     except IntegrityError:
         db.session.rollback()
-        raise Conflict("There is a user of this name or this address already.") from None
+        raise Conflict("A user with this name or address already exists.") from None
     welcome = send_welcome.delay_on_commit(user.id)
     try:
         db.session.commit()
     except (NotQueued, HTTPException):
-        # It has committed, but the client is told of an error and may try again: that must not find its own
-        # user in the way.
+        # The user was committed, but the client gets an error and may try again. Then the user must not exist.
         db.session.delete(user)
         db.session.commit()
         raise
@@ -124,7 +123,7 @@ def _username() -> str:
 
 
 def init_app(app: Flask) -> None:
-    """Note the identifiers of users whom an older version has created. Of two who look the same one has them."""
+    """Add the identifiers of users that an older version has created. If two users look the same, one gets them."""
     with app.app_context():
         noted = select(func.count()).where(Identifier.user_id == User.id).scalar_subquery()
         users = select(User.id, User.username, User.email)

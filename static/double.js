@@ -1,7 +1,7 @@
-// The table of doubled integers: a row for each, filled in as it goes on.
+// The table of doubled integers, with a row for each task.
 import { localTime } from '../longtask/static/longtask.js';
 
-const LONG_RESULT = 60; // digits shown before the rest is folded away
+const LONG_RESULT = 60; // longer results are folded
 
 const region = document.querySelector('[data-double]');
 const body = region.querySelector('tbody');

@@ -1,11 +1,11 @@
-// Under the bar of each import: what is in the database, as of the last batch.
+// Shows the imported rows, as of the last batch, under the bar of each import.
 
 const SHOWN_ROWS = 5;
 const SHOWN_REFUSED = 3;
 const MEGABYTE = 1_000_000;
-const MOST_MS = 10_000; // for an answer
+const MOST_MS = 10_000; // timeout of a request
 
-/** A bar's element to what is drawn under it. */
+/** Maps the element of a bar to the snapshot under it. */
 const drawn = new WeakMap();
 
 function element(tag, className, ...children) {
@@ -19,10 +19,10 @@ function counted(number, noun) {
   return `${number.toLocaleString()} ${noun}${number === 1 ? '' : 's'}`;
 }
 
-async function asked(url) {
+async function request(url) {
   try {
-    const answer = await fetch(url, { headers: { Accept: 'application/json' }, signal: AbortSignal.timeout(MOST_MS) });
-    return { status: answer.status, document: await answer.json() };
+    const response = await fetch(url, { headers: { Accept: 'application/json' }, signal: AbortSignal.timeout(MOST_MS) });
+    return { status: response.status, document: await response.json() };
   } catch {
     return { status: 0 };
   }
@@ -31,35 +31,35 @@ async function asked(url) {
 class Snapshot {
   element = element('details', 'snapshot');
   #body = element('div', '');
-  #asking = false;
-  #askAgain = false;
+  #requesting = false;
+  #requestAgain = false;
 
   constructor(bar) {
     this.url = new URL(`../imports/${bar.task.task_id}`, import.meta.url);
     const { finished } = bar.task;
-    this.element.open = !finished; // what had ended before the page was opened is asked for when it is wanted
+    this.element.open = !finished; // the rows of an ended import are requested when the user opens them
     this.element.hidden = !finished;
     this.element.append(element('summary', '', 'What is in the database'), this.#body);
     this.element.addEventListener('toggle', () => this.refresh());
     bar.append(this.element);
   }
 
-  /** One request at a time; what is new meanwhile is asked for once more at the end. */
+  /** Sends one request at a time, and another one afterwards if this was called meanwhile. */
   async refresh() {
-    this.#askAgain = this.#asking;
-    if (this.#asking || !this.element.open) return;
-    this.#asking = true;
-    const { status, document } = await asked(this.url);
-    // Of an outage the bar tells; what is drawn stays as it was last seen.
+    this.#requestAgain = this.#requesting;
+    if (this.#requesting || !this.element.open) return;
+    this.#requesting = true;
+    const { status, document } = await request(this.url);
+    // During an outage the rows stay as they are; the bar reports the outage.
     if (status === 200) this.#draw(document);
-    if (status === 404) this.#body.textContent = 'It is no longer kept.';
-    this.#asking = false;
-    if (this.#askAgain) this.refresh();
+    if (status === 404) this.#body.textContent = 'The import is no longer stored.';
+    this.#requesting = false;
+    if (this.#requestAgain) this.refresh();
   }
 
   #draw(document) {
-    this.element.hidden = document.columns.length === 0; // not begun
-    const page = element('a', '', document.finished ? 'All that is kept about it' : 'The same as a page');
+    this.element.hidden = document.columns.length === 0; // the header has not been read
+    const page = element('a', '', document.finished ? 'All details' : 'Open as a page');
     page.href = this.url;
     this.#body.replaceChildren(
       element('p', '', `${document.name}: `, counted(document.rows, 'row'), `, ${document.refused.toLocaleString()} refused. `, page),
@@ -93,14 +93,14 @@ function wide(label, table) {
 document.addEventListener('longtask:progress', ({ target: bar, detail: task }) => {
   if (task.task !== 'import_csv') return;
   if (['FAILURE', 'REVOKED'].includes(task.state)) {
-    drawn.get(bar)?.element.remove(); // nothing of it is in the database any more
+    drawn.get(bar)?.element.remove(); // its rows have been removed from the database
     return;
   }
   if (!drawn.has(bar)) drawn.set(bar, new Snapshot(bar));
   drawn.get(bar).refresh();
 });
 
-// A server may end the connection over a file that is too large before the browser has read its answer.
+// Checked here, too, since a server may close the connection before the browser has read the error.
 document.addEventListener('change', ({ target }) => {
   const most = Number(target.dataset?.mostBytes);
   if (!most) return;

@@ -1,4 +1,4 @@
-// The script of plain.html: a task without a form.
+// The script of plain.html, which starts a task without a form.
 import { start } from '../longtask/static/longtask.js';
 
 const output = document.querySelector('output');

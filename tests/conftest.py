@@ -1,6 +1,6 @@
-"""What the tests stand on: one real Redis, one real worker and one real web server for all of them.
+"""Fixtures for all tests: one real Redis, one real worker and one real web server, shared by all of them.
 
-The app that the tests import talks to the same Redis as the worker.
+The app that the tests import uses the same Redis as the worker.
 """
 
 import os
@@ -34,7 +34,7 @@ from tests.processes import (
     wait_until,
 )
 
-# The same examples in each run, so that a run that was green is green again, however busy the machine.
+# The same examples in each run, without deadlines, so that the result does not depend on the run or the machine.
 settings.register_profile(
     "stable",
     max_examples=200,
@@ -56,7 +56,7 @@ expect.set_options(timeout=PATIENCE * 1000)
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """For the log and the data of every process."""
+    """The folder for the logs and data of all processes."""
     return tmp_path_factory.mktemp("processes")
 
 
@@ -69,7 +69,7 @@ def redis_server(folder: Path) -> Iterator[RedisServer]:
 
 @pytest.fixture(scope="session")
 def redis(redis_server: RedisServer) -> Iterator[Redis]:
-    """A look behind the scenes: what the app and the worker have stored."""
+    """A client of the Redis of the app and the worker."""
     with Redis.from_url(redis_server.url()) as client:
         yield client
 
@@ -77,12 +77,12 @@ def redis(redis_server: RedisServer) -> Iterator[Redis]:
 @pytest.fixture(scope="session")
 def app(redis_server: RedisServer) -> Iterator[Any]:
     """The Flask app, in this process. `config.py` reads the environment when it is imported."""
-    # No longer than that: Celery and LongTask would take some of it for the settings of any app.
+    # Only during the import: otherwise Celery and LongTask would use these variables for other apps.
     with mock.patch.dict(os.environ, environment(redis_server.url())):
         from app import app  # noqa: PLC0415
     from flask_longtask.celery import sender  # noqa: PLC0415
 
-    # A start is refused where this process or Redis was not run for a second: here it may take longer.
+    # A start fails if this process or Redis does not run for a second. On a busy test machine it may take longer.
     sender.PATIENCE = PATIENCE
     yield app
     with app.app_context():
@@ -96,7 +96,7 @@ def app(redis_server: RedisServer) -> Iterator[Any]:
 
 @pytest.fixture(autouse=True)
 def celery_as_it_was() -> Iterator[None]:
-    """An app that is made by a test is not to be the default one of the tests that come after."""
+    """Restore Celery's default app after each test, since a test may create another one."""
     default, current = _state.default_app, getattr(_state._tls, "current_app", None)
     yield
     _state.default_app, _state._tls.current_app = default, current
@@ -104,7 +104,7 @@ def celery_as_it_was() -> Iterator[None]:
 
 @pytest.fixture
 def client(app: Any) -> Any:
-    """A browser of its own for each test: it has the cookies of no other."""
+    """A test client for each test, without the cookies of any other."""
     return app.test_client()
 
 
@@ -124,7 +124,7 @@ def web(redis_server: RedisServer, folder: Path) -> Iterator[WebServer]:
 
 @pytest.fixture
 def status(client: Any) -> Callable[[str], dict[str, Any]]:
-    """What a client is told about a task now."""
+    """Return a function that requests the status of a task."""
 
     def status(task_id: str) -> dict[str, Any]:
         response = client.get(f"/status/{task_id}")
@@ -136,7 +136,7 @@ def status(client: Any) -> Callable[[str], dict[str, Any]]:
 
 @pytest.fixture
 def ended(status: Callable[[str], dict[str, Any]]) -> Callable[[str], dict[str, Any]]:
-    """The same once the task has ended."""
+    """Return a function that waits for the end of a task and returns its status."""
 
     def ended(task_id: str) -> dict[str, Any]:
         wait_until(lambda: status(task_id)["finished"], describe=lambda: status(task_id))
@@ -159,7 +159,7 @@ def browser() -> Iterator[Browser]:
 
 
 def new_context(browser: Browser, **options: Any) -> BrowserContext:
-    """A window without a past, in which no action gives up before the tests do."""
+    """Return a new browser context, with the timeout of the tests."""
     context = browser.new_context(**options)
     context.set_default_timeout(PATIENCE * 1000)
     return context
@@ -167,13 +167,13 @@ def new_context(browser: Browser, **options: Any) -> BrowserContext:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """A window of a browser that was never here before. An error in its console fails the test."""
+    """A page in a new browser context. An error in its console fails the test."""
     context = new_context(browser)
     page = context.new_page()
     errors: list[str] = []
 
     def note(message: ConsoleMessage) -> None:
-        # The browser's own word about an answer that is an error, or about none, is no fault of the page.
+        # The browser itself logs every error response and every failed request. These are not errors of the page.
         if message.type in ("error", "warning") and not message.text.startswith(
             "Failed to load resource"
         ):
@@ -187,23 +187,23 @@ def page(browser: Browser) -> Iterator[Page]:
 
 
 def pytest_configure() -> None:
-    # As on Ctrl-C: what the fixtures have started is stopped.
+    # As on Ctrl-C, so that the fixtures stop their processes.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def pytest_unconfigure() -> None:
-    """Stop what is left: a process whose fixture was interrupted while it waited for it."""
+    """Stop the remaining processes, whose fixtures were interrupted while they waited for them."""
     for process in Process.all:
         process.stop()
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Show with a failed test what the processes have said."""
+    """Show the last lines of all processes with a failed test."""
     report = yield
     if report.failed:
         for process in Process.all:
             if process.log.exists():
                 lines = process.log.read_text(errors="replace").splitlines()[-40:]
-                report.sections.append((f"the last that {process.name} printed", "\n".join(lines)))
+                report.sections.append((f"last lines of {process.name}", "\n".join(lines)))
     return report

@@ -1,4 +1,4 @@
-"""The blocks of code in the documents, and a reader who does what they say. The tests: test_readme.py, test_docs.py."""
+"""Finds the code blocks of the documentation, and runs them as a reader would. For test_readme.py and test_docs.py."""
 
 import json
 import os
@@ -27,13 +27,13 @@ from tests.processes import (
     wait_until,
 )
 
-#: Stands in a document for whatever differs from run to run.
+#: In a document, stands for text that differs from run to run.
 ANYTHING = "…"
 
-#: Directives of Sphinx that hold no code.
+#: Sphinx directives that contain no code.
 NO_CODE = {"{toctree}", "{eval-rst}", "{figure}"}
 
-#: Begins the caption of a block that goes on where the file ends.
+#: The beginning of a caption, if the block is to be appended to the file.
 ADD = "add to "
 
 #: The commands that serve the web page.
@@ -41,7 +41,7 @@ WEB = {"flask", "gunicorn", "python"}
 
 
 class Block(NamedTuple):
-    """A block of code: `caption` is the name of the file that it is, where it is one."""
+    """A code block. If it is a file, `caption` has the name of the file."""
 
     page: Path
     line: int
@@ -59,7 +59,7 @@ class Block(NamedTuple):
 
 
 def blocks_of(page: Path) -> list[Block]:
-    """Every block of code of a page, in order."""
+    """Return all code blocks of a page, in order."""
     tokens = MarkdownIt("commonmark").enable("table").parse(page.read_text())
     blocks = []
     for token in tokens:
@@ -70,7 +70,7 @@ def blocks_of(page: Path) -> list[Block]:
             language = language.removeprefix("{code-block}").strip()
             if match := re.match(r":caption: (.*)\n\n?", text):
                 caption, text = match[1], text[match.end() :]
-        # GitHub shows no captions: there a comment names the file.
+        # GitHub shows no captions, so in the README a comment names the file.
         elif match := re.match(r"(?:# |<!-- )(\S+\.\w+)(?: -->)?\n", text):
             caption = match[1]
         line = token.map[0] + 1 if token.map else 0
@@ -79,13 +79,13 @@ def blocks_of(page: Path) -> list[Block]:
 
 
 def resembles(printed: str, shown: str) -> bool:
-    """Whether what was printed is what a document shows."""
+    """Whether the output is the text that a document shows."""
     pattern = re.escape(shown.strip()).replace(re.escape(ANYTHING), ".*")
     return re.fullmatch(pattern, printed.strip().replace("\r", ""), re.DOTALL) is not None
 
 
 def holds(value: Any, shown: Any) -> bool:
-    """Whether a JSON value has all that a document shows of it."""
+    """Whether a JSON value has all the parts that a document shows."""
     if shown == ANYTHING:
         return True
     if isinstance(shown, dict):
@@ -95,7 +95,7 @@ def holds(value: Any, shown: Any) -> bool:
     return bool(value == shown)
 
 
-#: Stands in for the program, which is not everywhere, and is at the reader's Redis.
+#: A substitute for redis-cli, which may not be installed. It uses the reader's Redis.
 REDIS_CLI = """\
 #!{python}
 import sys, redis
@@ -108,13 +108,13 @@ with redis.Redis(port={port}, db=database, decode_responses=True) as client:
 
 
 class Reader:
-    """Somebody who follows a page in a folder of their own, block after block."""
+    """Follows a page in its own folder, block after block."""
 
     def __init__(self, folder: Path, own: Path, settings: Mapping[str, str] | None = None) -> None:
         self.folder = folder
-        #: What the reader keeps besides.
+        #: The folder for the reader's other files.
         self.own = own
-        #: Ports at which nobody else listens, instead of the usual ones.
+        #: Free ports, instead of the usual ones.
         self.ports = {usual: free_port() for usual in ("80", "5000", "5555", "6379")}
         self.servers: dict[str, Process] = {}
         self.printed = ""
@@ -136,10 +136,10 @@ class Reader:
         }
 
     def follow(self, block: Block, checks: Mapping[str, Callable[["Reader", Block], None]]) -> None:
-        """Do what a block says. AssertionError where that does not come out as the page says.
+        """Run a block. Raises AssertionError if the result is not what the page says.
 
-        `checks` are for what is not simply run: files by their names, commands by their first words, and languages
-        in brackets.
+        `checks` has functions for blocks that cannot simply be run. Its keys are names or suffixes of files, first
+        words of commands, and languages in parentheses.
         """
         text = self.here(block.text)
         if block.caption:
@@ -189,7 +189,7 @@ class Reader:
         if kind := server_in(text):
             self.serve(kind, text.strip())
             return
-        # What one block sets, the next one has.
+        # Keep the variables that a block sets for the next block.
         state = self.own / "shell"
         keep = f"\nfor name in $(compgen -v | grep -x '[a-z]*'); do declare -p $name; done >{state}"
         self.run(["bash", "-eu", "-c", f"source {state}\n{text}{keep}"])
@@ -218,7 +218,7 @@ class Reader:
     # Servers
 
     def serve(self, kind: str, command: str) -> None:
-        """Start a server, instead of the one that was started by the same words, and wait for it."""
+        """Start a server and wait for it. Replaces the server that the same command started before."""
         name = "web" if kind in WEB else re.sub(r"\W+", "-", command)[-80:]
         port = self.ports[{"redis-server": "6379", "flower": "5555"}.get(kind, "5000")]
         if earlier := self.servers.pop(name, None):
@@ -235,7 +235,7 @@ class Reader:
         server.wait_for(lambda: self.workers() > before if kind == "celery" else listens(port))
 
     def workers(self) -> int:
-        """How many workers have said that they are there, in whatever database."""
+        """Return the number of workers that have registered in any database."""
         port, workers = self.ports["6379"], 0
         if not listens(port):
             return 0
@@ -246,7 +246,7 @@ class Reader:
         return workers
 
     def stop(self) -> None:
-        for path in self.folder.glob("instance/*.pid"):  # what was started in the background
+        for path in self.folder.glob("instance/*.pid"):  # processes in the background
             with suppress(ProcessLookupError, ValueError):
                 os.kill(int(path.read_text()), signal.SIGKILL)
         for server in reversed(self.servers.values()):
@@ -254,7 +254,7 @@ class Reader:
 
 
 def server_in(text: str) -> str:
-    """The program of a block that is one command which goes on running; "" for any other block."""
+    """Return the program of a block that is a single command which keeps running, or "" for any other block."""
     command = text.strip()
     if "\n" in command:
         return ""

@@ -1,4 +1,4 @@
-"""Somebody else's app with the extension, and with nothing of this repository's own around it."""
+"""A user's app with the extension, without any other code of this repository."""
 
 import os
 

@@ -1,6 +1,6 @@
-"""What the tests of mail stand on: a mail server in this process, and a site with a worker that sends to it.
+"""Fixtures for the tests of mail: a mail server in this process, and a site with a worker that sends mail to it.
 
-They have a Redis database and an SQLite file of their own, since another worker would take their mails.
+The site has its own Redis database and SQLite file, since another worker would take its mails.
 """
 
 import asyncio
@@ -19,13 +19,13 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from tests.processes import PATIENCE, RedisServer, WebServer, Worker, free_port, wait_until
 
-#: What a site is told, beside where its mail server is.
+#: The settings of a site, besides the address of its mail server.
 SETTINGS = {
     "MAIL_DEFAULT_SENDER": "longtask@example.org",
-    # A mail server that has only just been too busy to answer would get the same mail twice.
+    # Long, because a mail server that is too busy to respond in time would get the same mail twice.
     "MAIL_TIMEOUT": "60",
     "MAIL_RETRIES": "3",
-    # Long enough for what is told meanwhile to be seen.
+    # Long enough to see the status between two tries.
     "MAIL_RETRY_SECONDS": "4",
     "MAIL_LIMIT": "10000 per minute",
 }
@@ -35,15 +35,16 @@ _numbers = itertools.count()
 
 
 class MailServer:
-    """A real mail server. What it says to a recipient is set beforehand; otherwise it takes the mail."""
+    """A real mail server. It accepts each mail, unless a test has set another reply for the recipient."""
 
     def __init__(self) -> None:
         self.taken: list[EmailMessage] = []
-        #: By recipient: what it says to the next tries, one after the other.
+        #: The replies to the next tries, in order, for each recipient.
         self.answers: dict[str, list[str]] = {}
-        #: By recipient: how often somebody tried.
+        #: The number of tries for each recipient.
         self.tries: dict[str, int] = {}
-        #: Recipients after whose mails it hangs up without a goodbye, and those it never answers.
+        #: For recipients in `mute`, the server closes the connection without a reply to QUIT. For recipients in
+        #: `stuck`, it does not reply to RCPT.
         self.mute: set[str] = set()
         self.stuck: set[str] = set()
         self._controller = Controller(self, hostname="127.0.0.1", port=free_port())
@@ -83,7 +84,7 @@ class MailServer:
 
 
 class Site:
-    """A web server and a worker that serves all queues, asked over HTTP."""
+    """A web server and a worker that serves all queues."""
 
     def __init__(self, name: str, folder: Path, redis_url: str, **settings: str) -> None:
         self.database = folder / f"{name}.db"
@@ -110,14 +111,14 @@ class Site:
         return requests.post(f"{self.url}{path}", data=fields, timeout=PATIENCE)
 
     def status(self, response: requests.Response) -> dict[str, Any]:
-        """The task that this answer was about, as it is now."""
+        """Return the current status of the task that `response` has started."""
         assert response.status_code == 202, response.text
         answer = requests.get(response.headers["Location"], timeout=PATIENCE)
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
     def wait_for(self, response: requests.Response, *states: str) -> dict[str, Any]:
-        """The task once it is in one of these states."""
+        """Wait until the task is in one of these states, and return its status."""
         return wait_until(
             lambda: (task := self.status(response))["state"] in states and task,
             describe=lambda: self.status(response),

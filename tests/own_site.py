@@ -1,4 +1,4 @@
-"""Somebody's app, as its own tests make it: no Redis is where its settings say that one is."""
+"""A user's app, as its own tests create it: no Redis listens at the address in its settings."""
 
 import threading
 from collections.abc import Callable
@@ -15,14 +15,14 @@ from werkzeug.wrappers import Response
 from flask_longtask import LongTask, TaskCancelled, accepted
 from tests.processes import PATIENCE
 
-#: Where nobody listens.
+#: An address on which nothing listens.
 NOWHERE = "redis://127.0.0.1:1/0"
 
 db = SQLAlchemy()
 
 
 class Site:
-    """The app, its Celery app, and its tasks by name. `ways` are calls that start some of them."""
+    """The app, its Celery app and its tasks. `ways` has functions that start tasks, by name."""
 
     def __init__(self, **settings: Any) -> None:
         self.app = Flask("own_site")
@@ -33,9 +33,9 @@ class Site:
         db.init_app(self.app)
         self.longtask = LongTask(self.app)
         self.celery: celery.Celery = self.app.extensions["celery"]
-        #: Lets `waits` go on.
+        #: Set it to let the task `waits` go on.
         self.release = threading.Event()
-        #: What ran.
+        #: The tasks that ran.
         self.runs: list[str] = []
         self.ways: dict[str, Callable[[], Any]] = {}
         self._add_tasks()
@@ -51,7 +51,7 @@ class Site:
 
     def _add_tasks(self) -> None:
         def new(**options: Any) -> Any:
-            """Not shared with the other Celery apps of this process, as tasks are by default."""
+            """Return a decorator for tasks of this Celery app only. By default, all Celery apps share tasks."""
             return self.celery.task(bind=True, shared=False, default_retry_delay=0, **options)
 
         task = new()

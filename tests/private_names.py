@@ -1,8 +1,8 @@
-"""Finds what the extension uses of other libraries' private names, by reading its source beside their classes.
+"""Finds the private names of libraries that the extension uses, from its source and the libraries' classes.
 
 A private name begins with one underscore. Three kinds of use are found: `self._x`, `super()._x` and the definition of
-`_x` in a class that derives from a library's class which has `_x`; `thing._x` where `thing` is no object of the same
-module; and `_x` as a string, a keyword or an imported name.
+`_x` in a class that derives from a library's class which has `_x`; `thing._x` where `thing` is not an object of the
+same module; and `_x` as a string, a keyword or an imported name.
 """
 
 import ast
@@ -18,28 +18,28 @@ from typing import Any, NamedTuple
 
 from tests.sources import PACKAGE, Module, imports, modules
 
-#: The module that lists them.
+#: The module that lists the private names.
 LIST = f"{PACKAGE}.celery.private"
 
 _PRIVATE = re.compile(r"_[a-zA-Z]\w*")
 
-#: What named tuples have: these are public, and begin with an underscore to leave the others to their fields.
+#: Public names of named tuples. They begin with an underscore so that they cannot clash with fields.
 _OF_NAMED_TUPLES = frozenset({"_asdict", "_fields", "_field_defaults", "_make", "_replace"})
 
-#: Keywords that Flask documents for `url_for`, where others are parts of the address.
+#: Documented keywords of Flask's `url_for`. They cannot clash with parts of the address.
 _OF_URL_FOR = frozenset({"_anchor", "_external", "_method", "_scheme"})
 
-#: Whose private names are no business of these tests: our own and the standard library's.
+#: The packages whose private names may be used: our own and the standard library.
 _OWN_OR_STANDARD = frozenset({PACKAGE, "tests", *sys.stdlib_module_names})
 
 
 class Use(NamedTuple):
-    """A private name of a library as one line uses it."""
+    """The use of a library's private name in a line."""
 
     module: Module
     line: int
     name: str
-    #: The classes of libraries in which the name was found; none where the type of the thing is unknown.
+    #: The libraries' classes that have the name; empty if the type of the object is unknown.
     owners: frozenset[type] = frozenset()
 
     def __str__(self) -> str:
@@ -47,7 +47,7 @@ class Use(NamedTuple):
 
 
 def uses() -> list[Use]:
-    """All uses, in all modules but the list itself."""
+    """Return all uses in all modules, except in the list itself."""
     users = [module for module in modules() if module.name != LIST]
     return [use for module in users for use in uses_in(module)]
 
@@ -82,7 +82,7 @@ class _Reader:
         yield from self._read(self._tree, ())
 
     def _read(self, node: ast.AST, bases: tuple[type, ...]) -> Iterator[Use]:
-        """The uses in a node. `bases` are the libraries' classes from which the class around it derives."""
+        """Yield the uses in a node. `bases` are the libraries' classes from which the enclosing class derives."""
         if isinstance(node, ast.ClassDef):
             bases = self._bases.get(node.name, ())
             for statement in node.body:
@@ -102,12 +102,12 @@ class _Reader:
             yield from self._read(child, bases)
 
     def _inherited(self, name: str, node: Any, bases: tuple[type, ...]) -> list[Use]:
-        """A use of a name of the class around it, if a library's class has that name."""
+        """Return the use of a name on an object of the enclosing class, if a library's class has this name."""
         owners = frozenset(base for base in bases if name in private_names_of(base))
         return [Use(self._module, node.lineno, name, owners)] if owners else []
 
     def _foreign(self, name: str, node: Any) -> list[Use]:
-        """A use of a name of something else, unless only this module can have given it."""
+        """Return the use of a name on another object, unless only this module can have defined the name."""
         if name in _OF_NAMED_TUPLES | _OF_URL_FOR:
             return []
         of_libraries = {
@@ -121,14 +121,14 @@ class _Reader:
 
 
 def _is_own_object(node: ast.expr) -> bool:
-    """Whether this is `self`, `cls` or `super()`."""
+    """Whether the node is `self`, `cls` or `super()`."""
     if isinstance(node, ast.Call):
         return isinstance(node.func, ast.Name) and node.func.id == "super"
     return isinstance(node, ast.Name) and node.id in ("self", "cls")
 
 
 def _defined_by(statement: ast.stmt) -> list[str]:
-    """The private names that a statement of a class body defines."""
+    """Return the private names that a statement of a class body defines."""
     if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         names = [statement.name]
     elif isinstance(statement, ast.Assign):
@@ -146,7 +146,7 @@ def _defined_by(statement: ast.stmt) -> list[str]:
 
 
 def _names_made_in(tree: ast.AST) -> frozenset[str]:
-    """The private names that a piece of source defines: functions, classes, variables and attributes of `self`."""
+    """Return the private names that the source defines: functions, classes, variables and attributes of `self`."""
     names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -159,9 +159,9 @@ def _names_made_in(tree: ast.AST) -> frozenset[str]:
 
 
 def _library_bases(cls: Any) -> tuple[type, ...]:
-    """The libraries' classes from which a class of ours derives, or those that are made of it do.
+    """Return the libraries' classes from which a class of ours, or one of its subclasses, derives.
 
-    A mixin derives from none, but what it writes on `self` belongs to the class that it is mixed into.
+    A mixin derives from none, but its attributes of `self` belong to the class into which it is mixed.
     """
     if not inspect.isclass(cls):
         return ()
@@ -183,8 +183,8 @@ def _is_own(cls: type) -> bool:
 
 @cache
 def private_names_of(cls: type) -> frozenset[str]:
-    """The private names of a class: those of its body, and those that its own methods put on `self`."""
+    """Return the private names of a class: those of its body, and the attributes that its methods set on `self`."""
     made: frozenset[str] = frozenset()
-    with suppress(OSError, TypeError):  # a class that is not written in Python
+    with suppress(OSError, TypeError):  # the class is not written in Python
         made = _names_made_in(ast.parse(textwrap.dedent(inspect.getsource(cls))))
     return made | frozenset(filter(_is_private, vars(cls)))

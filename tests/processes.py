@@ -1,4 +1,4 @@
-"""Real servers for the tests: how one is started on a free port, waited for and ended. No fixtures live here."""
+"""Starts real servers for the tests on free ports, waits for them, and stops them. Has no fixtures."""
 
 import json
 import os
@@ -23,11 +23,11 @@ from redis.exceptions import RedisError
 
 ROOT = Path(__file__).parent.parent
 
-#: The database of everything that the tests start; the folder goes when they have ended.
+#: The database of all processes that the tests start. Its folder is removed at the end.
 _FOLDER = tempfile.TemporaryDirectory(prefix="longtask-tests-")
 DATABASE = Path(_FOLDER.name) / "longtask.db"
 
-#: Seconds within which anything the tests wait for must have happened, on a slow and busy machine too.
+#: Maximum wait in seconds for anything in the tests, enough for a slow and busy machine.
 PATIENCE = 60.0
 
 Answer = TypeVar("Answer")
@@ -38,24 +38,27 @@ def wait_until(
     timeout: float = PATIENCE,
     describe: Callable[[], Any] | None = None,
 ) -> Answer:
-    """Ask until the answer is true, and return it. `describe` tells on failure what there was instead."""
+    """Call `predicate` until its result is true, and return the result.
+
+    Raises AssertionError after `timeout` seconds, with the result of `describe`.
+    """
     deadline = time.monotonic() + timeout
     while not (answer := predicate()):
         if time.monotonic() > deadline:
             instead = f" Instead: {describe()!r}" if describe else ""
-            raise AssertionError(f"This did not come about within {timeout:g} seconds.{instead}")
+            raise AssertionError(f"The condition was not met within {timeout:g} seconds.{instead}")
         time.sleep(0.02)
     return answer
 
 
-#: The ports that were given out, on which nobody may listen yet, or just now.
+#: The ports that `free_port` has returned. A server may not listen there yet, or not at the moment.
 _given: set[int] = set()
 
 
 def free_port() -> int:
-    """A port that nobody listens on, below those that the system gives to outgoing connections.
+    """Return a free port, below those that the system uses for outgoing connections.
 
-    It is given once, and to none of those who run tests at the same time (pytest-xdist).
+    Each port is returned only once, and by only one of the processes of pytest-xdist.
     """
     number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     together = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
@@ -72,15 +75,15 @@ def free_port() -> int:
         return port
 
 
-#: A port where no mail arrives: at the usual one a developer's own catcher may listen.
+#: A mail port on which nothing listens. On the default port, a developer's mail catcher may listen.
 NOBODY = free_port()
 
 
 class Process:
-    """A program in a process group of its own, with what it prints in a log file."""
+    """A program in its own process group, with its output in a log file."""
 
-    #: Every process of the tests, for the report of a failed one.
-    all: list["Process"] = []  # noqa: RUF012  # one list for all of them is what it is for
+    #: Every process of the tests, for the report of a failed test.
+    all: list["Process"] = []  # noqa: RUF012  # shared on purpose
 
     def __init__(
         self,
@@ -95,7 +98,7 @@ class Process:
         self.environment = environment
         self.cwd = cwd
         self.log = folder / f"{name}.log"
-        # What an earlier one of this name has printed is not this one's.
+        # Remove the output of an earlier process with this name.
         self.log.unlink(missing_ok=True)
         self._process: subprocess.Popen[bytes] | None = None
         Process.all.append(self)
@@ -114,10 +117,10 @@ class Process:
             )
 
     def stop(self) -> None:
-        """End the whole group at once: what it leaves undone is nobody's after the test."""
+        """Kill the whole group at once, since nothing needs its unfinished work after the test."""
         if self._process is None:
             return
-        with suppress(ProcessLookupError):  # all of it has ended already
+        with suppress(ProcessLookupError):  # all processes have already ended
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._process = None
@@ -132,13 +135,13 @@ class Process:
         return self._process is not None and self._process.poll() is None
 
     def wait_for(self, ready: Callable[[], Any]) -> None:
-        """Wait until the program answers, or show why it does not."""
+        """Wait until `ready` returns a true value. Fails with the log if the program ends."""
         wait_until(lambda: not self.runs or ready(), describe=lambda: self.log.read_text()[-2000:])
         assert self.runs, f"{self.name} has ended instead of starting:\n{self.log.read_text()}"
 
 
 class RedisServer(Process):
-    """A Redis that keeps nothing on disk, or every write (`appendonly`), as run-redis.sh starts it."""
+    """A Redis that keeps nothing on disk or, with `appendonly`, every write, like that of run-redis.sh."""
 
     def __init__(self, name: str, folder: Path, appendonly: bool = False, *options: str) -> None:
         self.port = free_port()
@@ -164,13 +167,13 @@ class RedisServer(Process):
                 return False
 
     def shut_down(self) -> None:
-        """End as a service is stopped: connections are closed, and all is on the disk."""
+        """Stop as a service does: close the connections and write everything to disk."""
         os.kill(self.pid, signal.SIGTERM)
         wait_until(lambda: not self.runs)
         self.stop()
 
     def pause(self) -> None:
-        """Hang: connections are taken, and nothing is answered."""
+        """Freeze the server: it accepts connections and does not respond."""
         os.kill(self.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
@@ -178,9 +181,9 @@ class RedisServer(Process):
 
 
 class RabbitServer(Process):
-    """A RabbitMQ node of its own, with a port mapper (epmd) of its own, which both end with the group."""
+    """A RabbitMQ node with its own port mapper (epmd). Both end with the process group."""
 
-    #: Debian's /usr/sbin/rabbitmq-server changes to its own user and folders; this is what it starts.
+    #: The program that Debian's /usr/sbin/rabbitmq-server starts with its own user and folders.
     PROGRAM = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 
     def __init__(self, name: str, folder: Path) -> None:
@@ -222,7 +225,7 @@ class RabbitServer(Process):
 
 
 class Wire:
-    """A connection between a program and a server that can be cut and mended."""
+    """A TCP proxy between a program and a server on port `target`, which can be cut and restored."""
 
     def __init__(self, target: int) -> None:
         self._target = target
@@ -234,7 +237,7 @@ class Wire:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
-        """Break the connections there are, and every new one at once."""
+        """Close all connections, and every new one at once."""
         self._whole.clear()
 
     def mend(self) -> None:
@@ -243,7 +246,7 @@ class Wire:
     def close(self) -> None:
         self._open = False
         self.cut()
-        # Closing alone does not wake the thread that waits in `accept`.
+        # `close` alone does not wake the thread that waits in `accept`.
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
@@ -269,7 +272,7 @@ class Wire:
 
 
 class Worker(Process):
-    """A Celery worker that knows the app's tasks and those of `tests/tasks.py`."""
+    """A Celery worker with the tasks of the app and those in `tests/tasks.py`."""
 
     def __init__(
         self,
@@ -297,7 +300,7 @@ class Worker(Process):
 
 
 class WebServer(Process):
-    """The app under gunicorn, as it is deployed."""
+    """The app under gunicorn, as in production."""
 
     def __init__(
         self,
@@ -328,7 +331,7 @@ class WebServer(Process):
 
 
 def environment(redis_url: str) -> dict[str, str]:
-    """The settings of everything that the tests start, so that no `.env` of a developer has a say."""
+    """Return the settings of all processes that the tests start. They override a developer's `.env`."""
     return {
         "REDIS_URL": redis_url,
         "CELERY_BROKER_URL": redis_url,
@@ -347,12 +350,12 @@ def environment(redis_url: str) -> dict[str, str]:
 
 
 def redis_program() -> str:
-    """The Redis or Valkey to test with: the program that REDIS_SERVER names, else one that is found."""
+    """Return the Redis or Valkey to test with: the program in REDIS_SERVER, or else one on the PATH."""
     return os.environ.get("REDIS_SERVER") or find_program("redis-server", "valkey-server")
 
 
 def find_program(*names: str) -> str:
-    """A program from the PATH, or from the virtual environment that runs the tests."""
+    """Return the path of a program on the PATH or in the virtual environment of the tests."""
     path = os.pathsep.join([os.environ["PATH"], str(Path(sys.executable).parent)])
     for name in names:
         if found := shutil.which(name, path=path):

@@ -1,4 +1,4 @@
-"""HTTP by hand, for requests that no library sends. No server lives here."""
+"""Sends HTTP requests that no library would send."""
 
 import socket
 from contextlib import suppress
@@ -7,7 +7,7 @@ from tests.processes import PATIENCE, WebServer
 
 
 class Answer:
-    """What came back: nothing at all where the server has hung up."""
+    """A response. It is empty if the server closed the connection."""
 
     def __init__(self, received: bytes) -> None:
         head, _, self.body = received.partition(b"\r\n\r\n")
@@ -25,9 +25,9 @@ def send(
     host: str | None = "127.0.0.1",
     dies: bool = True,
 ) -> Answer:
-    """Send these bytes and no more, and read what comes back. The server may hang up before all is sent.
+    """Send exactly these bytes, and read the response. The server may close the connection before all is sent.
 
-    The client then dies, or keeps the connection open as if there were more to come.
+    With `dies`, the client then closes its side. Otherwise it keeps the connection open, as if it would send more.
     """
     lines = [head, *([] if host is None else [f"Host: {host}"]), "Connection: close", "", ""]
     with socket.create_connection(("127.0.0.1", web.port), timeout=PATIENCE) as connection:

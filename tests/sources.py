@@ -1,4 +1,4 @@
-"""The Python source of the extension, as the tests of its structure read it: modules, folders and imports."""
+"""Reads the Python source of the extension for the tests of its structure: modules, folders and imports."""
 
 import ast
 import re
@@ -10,7 +10,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[1]
 PACKAGE = "flask_longtask"
 
-#: A module of ours named in a string, as Celery and importlib.resources have it: "flask_longtask.celery.app:Celery".
+#: The name of a module in a string, as for Celery or importlib.resources: "flask_longtask.celery.app:Celery".
 _NAMED = re.compile(rf"({PACKAGE}(?:\.\w+)+)(?::\w+)?")
 
 
@@ -26,7 +26,7 @@ class Module(NamedTuple):
 
     @property
     def room(self) -> str:
-        """The first part of its name behind `flask_longtask`: "store", "status"; "" for the package itself."""
+        """The first part of its name after `flask_longtask`, such as "store"; "" for the package itself."""
         return room_of(self.name)
 
     @property
@@ -38,11 +38,11 @@ class Module(NamedTuple):
 
 
 class Import(NamedTuple):
-    """What a line of a module imports, or names in a string for somebody else to import."""
+    """A name that a line of a module imports, or that a string names for a later import."""
 
     module: Module
     line: int
-    name: str  # dotted; of `from a import b` it is a.b, whether b is a module or not
+    name: str  # dotted; for `from a import b` it is a.b, whether b is a module or not
 
     @property
     def top(self) -> str:
@@ -72,7 +72,7 @@ def modules() -> list[Module]:
 
 
 def imports(module: Module) -> Iterator[Import]:
-    """All that a module imports, in functions and by relative names as well."""
+    """Yield all imports of a module, including those in functions and relative ones."""
     for node in ast.walk(module.tree()):
         if isinstance(node, ast.Import):
             for alias in node.names:

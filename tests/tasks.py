@@ -1,6 +1,6 @@
-"""Tasks that the tests run in the worker, one for each thing that a task may do. Beside them the app's own.
+"""Tasks that the tests run in the worker, besides the app's own: one for each thing that a task may do.
 
-What a task has done where nobody can see it, it writes to Redis under `tests:<its id>`.
+A task notes what a test could not see otherwise in Redis, under `tests:<its id>`.
 """
 
 import time
@@ -14,7 +14,7 @@ from flask_longtask import TaskCancelled
 
 
 def evidence(redis: Redis, task_id: str) -> list[str]:
-    """What a task has noted, in order."""
+    """Return the notes of a task, in order."""
     return [line.decode() for line in redis.lrange(f"tests:{task_id}", 0, -1)]
 
 
@@ -39,7 +39,7 @@ def noting(self):
 
 @shared_task(bind=True)
 def reporting(self, meta, state="PROGRESS"):
-    """Report this and wait, so that it can be looked at."""
+    """Report `meta`, and wait until the test lets the task go on."""
     self.update_state(state=state, meta=meta)
     wait_for_release(self)
     return "done"
@@ -116,7 +116,7 @@ def returning_what_cannot_be_stored(self):
 
 @shared_task(bind=True, max_retries=2)
 def retrying(self, countdown):
-    """Fail for the time being, twice."""
+    """Fail twice with a retry, then succeed."""
     self.update_state(state="PROGRESS", meta={"current": 3, "total": 7, "status": "Step 3"})
     if self.request.retries < 2:
         raise self.retry(exc=ConnectionError("mail.example is away"), countdown=countdown)
@@ -131,7 +131,7 @@ def ignoring(self):
 
 @shared_task(bind=True)
 def failing_by_hand(self):
-    """The classic: store the end oneself and keep Celery from storing another."""
+    """Store the end with `update_state`, and raise Ignore to keep Celery from storing another one."""
     self.update_state(
         state="FAILURE", meta={"current": 3, "total": 7, "status": "The shelf is empty"}
     )
@@ -140,7 +140,7 @@ def failing_by_hand(self):
 
 @shared_task(bind=True, acks_late=True)
 def rejecting(self, requeue=False):
-    """Not take this message, or not yet: the second time it is taken."""
+    """Reject the message; with `requeue`, accept it when it is delivered again."""
     note(self, "taken")
     if not requeue or not self.request.delivery_info.get("redelivered"):
         raise Reject("not for me", requeue=requeue)
@@ -159,7 +159,7 @@ def adding(self, numbers, more=0):
 
 @shared_task(bind=True)
 def starting_another(self):
-    """A task that starts one itself, from the worker."""
+    """Start another task from the worker."""
     return noting.delay().id
 
 
@@ -170,7 +170,7 @@ def starting_a_chain(self):
 
 @shared_task(bind=True)
 def tracking_rows(self, rows):
-    """Go through many rows as fast as can be and stand still at the last, noting when both began."""
+    """Track many rows as fast as possible, wait at the last one, and note the times of the start and of the wait."""
     note(self, str(time.time()))
     for row in self.track(range(rows), "Importing rows"):
         if row == rows - 1:
@@ -193,7 +193,7 @@ def tracking_slowly(self, rows, pause):
 
 @shared_task(bind=True)
 def tracking_what_has_no_length(self, total=None):
-    """Go through three items of a generator and stand still at the last."""
+    """Track three items of a generator, and wait at the last one."""
     for item in self.track((letter for letter in "abc"), "Reading letters", total=total):
         if item == "c":
             wait_for_release(self)
@@ -209,14 +209,14 @@ def tracking_until_it_fails(self):
 @shared_task(bind=True)
 def knowing_the_app(self):
     """Use Flask's context, as a task that sends mail or renders a template does."""
-    from flask import current_app  # noqa: PLC0415  # beside its use: it is what is tested
+    from flask import current_app  # noqa: PLC0415  # imported in the task, since this is what is tested
 
     return current_app.name
 
 
 @shared_task(bind=True)
 def tracking_after_a_break(self):
-    """Leave one loop in the middle, go through another, and stand still."""
+    """Break out of one tracked loop, complete another one, and wait."""
     for row in self.track(range(10), "Looking for the header"):
         if row == 4:
             break
@@ -227,7 +227,7 @@ def tracking_after_a_break(self):
 
 @shared_task
 def large(size, kind):
-    """Return this many characters, alone or with a message."""
+    """Return `size` characters, alone or in a dict with a message."""
     if kind == "dict":
         return {"current": 7, "total": 7, "status": "Made", "result": "x" * size}
     return "x" * size

@@ -34,7 +34,7 @@ def start(page: Page, *, steps: int, delay: float, count: int = 1) -> None:
     if not page.get_by_label("Steps").is_visible():
         page.get_by_text("How long it takes").click()
     page.get_by_label("Steps").fill(str(steps))
-    page.get_by_label("Seconds a step").fill(str(delay))
+    page.get_by_label("Seconds per step").fill(str(delay))
     page.get_by_role("button", name="Start").click()
 
 
@@ -279,7 +279,7 @@ def test_without_javascript_a_started_task_is_followed_on_a_page_that_refreshes_
         page.goto(web.url)
         page.get_by_text("How long it takes").click()
         page.get_by_label("Steps").fill("10")
-        page.get_by_label("Seconds a step").fill("0.3")
+        page.get_by_label("Seconds per step").fill("0.3")
         page.get_by_role("button", name="Start").click()
 
         # Then it is on the page of its task
@@ -306,7 +306,7 @@ def test_without_javascript_a_task_is_found_again_and_cancelled(
         page.get_by_label("Steps").fill("1000")
         page.get_by_role("button", name="Start").click()
         page.get_by_role("link", name="Start page").click()
-        page.get_by_role("link", name="Those you have started").click()
+        page.get_by_role("link", name="The tasks you have started").click()
 
         expect(tasks_of(page)).to_have_count(1)
         page.get_by_role("button", name="Cancel Long task").click()

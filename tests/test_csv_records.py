@@ -60,7 +60,7 @@ def test_the_header_tells_the_delimiter_and_the_columns(
         (b"", "empty"),
         (b"\n \n"[:1], "empty"),
         (b"\xef\xbb\xbf", "empty"),
-        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "no CSV"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "not a CSV"),
         ("a,b\n1,2\n".encode("utf-16"), "UTF-16"),
         ("naïve,b\n".encode("latin-1"), "cannot be read"),
         (b'"a\n', "A quote is opened and not closed"),
@@ -117,7 +117,7 @@ def test_a_row_that_is_refused_within_quotes_ends_where_its_quotes_do() -> None:
 def test_a_nul_byte_where_no_one_would_look_for_it_costs_its_line_alone() -> None:
     rows = LONGEST_RECORD // 4
     records = read(b"a,b\n" + b"1,2\n" * rows + b"1\0,2\n" + b"3,4\n")
-    assert [record.reason for record in records[-3:]] == ["", "A NUL byte, which no text has.", ""]
+    assert [record.reason for record in records[-3:]] == ["", "A NUL byte, which is not text.", ""]
     assert records[-2].text == "1\ufffd,2"
 
 
@@ -185,7 +185,7 @@ def test_a_file_made_to_be_read_again_and_again_is_not() -> None:
     # Every line opens a quote, and closes it for whoever comes from above: no record of it ever ends.
     records = list(Records([b'x","y\n' * 200_000] * 2, ",", 2))
     assert len(records) < 50
-    assert any("lines with it" in record.reason for record in records)
+    assert any("lines of the record" in record.reason for record in records)
 
 
 @pytest.mark.parametrize("start", [b"", b'"'], ids=["line", "quote"])

@@ -39,7 +39,7 @@ def test_an_import_shows_what_is_in_the_database(
     bar.get_by_text("What is in the database").click()
     expect(table.get_by_role("row")).to_have_count(3)
 
-    bar.get_by_role("link", name="All that is kept about it").click()
+    bar.get_by_role("link", name="All details").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("people.csv")
     expect(page.get_by_role("table")).to_have_count(3)
 
@@ -55,7 +55,7 @@ def test_a_file_that_fails_says_why_and_one_that_is_too_large_is_not_sent(
     file.write_bytes(b"\x89PNG\0")
     form.get_by_label("CSV file").set_input_files(file)
     form.get_by_role("button", name="Import").click()
-    expect(page.get_by_role("article")).to_contain_text("This is no CSV file")
+    expect(page.get_by_role("article")).to_contain_text("This is not a CSV file")
 
     page.evaluate("document.querySelector('[name=file]').dataset.mostBytes = 1_000_000")
     file = tmp_path / "large.csv"

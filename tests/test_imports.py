@@ -164,11 +164,11 @@ def test_a_browser_is_shown_the_import_as_a_page(
         (b"", "The file is empty."),
         (
             b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
-            "This is no CSV file: it has bytes in it that no text has.",
+            "This is not a CSV file: it has NUL bytes, which a text file does not have.",
         ),
         ("a,b\n".encode("utf-16"), "The file is in UTF-16. Save it as UTF-8 and send it again."),
         (b",,\n1,2,3\n", "The file has no header: its first line names no column."),
-        (b"\xff\xd8\xff\xe0JFIF", "This is no CSV file: its first line cannot be read."),
+        (b"\xff\xd8\xff\xe0JFIF", "This is not a CSV file: its first line cannot be read."),
     ],
 )
 def test_a_file_that_is_no_csv_fails_says_why_and_leaves_nothing(

@@ -291,7 +291,7 @@ def test_a_worker_that_is_killed_is_started_again_and_its_task_goes_on_until_it_
     assert run.ends() == 1
     assert (
         "worker was killed by SIGKILL, the 5th time within a minute, so everything stops.\n"
-        "The last that it printed:\n    "
+        "Its last lines:\n    "
     ) in run.printed
     assert not left_of(sessions)
 
@@ -331,7 +331,7 @@ def test_one_that_ends_before_it_was_ready_stops_everything_at_once_with_what_it
 
     assert run.ends() == 2
     assert "web ended with exit code 2 before it was ready, so everything stops.\n" in run.printed
-    last = run.printed.partition("The last that it printed:\n")[2]
+    last = run.printed.partition("Its last lines:\n")[2]
     assert "unrecognized arguments: --no-such-option" in last
     assert "started again" not in run.printed
 
@@ -418,7 +418,7 @@ def test_that_it_takes_long_is_told(run_sh: Callable[..., RunSh], place: Path) -
 
     run = run_sh(*FEW)
 
-    run.says("Not ready after 20 seconds. What each process says is in instance/run/*.log.\n")
+    run.says("Not ready after 20 seconds. The logs of all processes are in instance/run/*.log.\n")
     assert "ready:" not in run.printed
 
 

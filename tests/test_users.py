@@ -213,5 +213,5 @@ def test_users_on_the_page(site: Site, mail_server: MailServer, page):
     assert len(mail_server.mails_to("eve@example.com")) == 1
 
     form.get_by_role("button", name="Create").click()
-    form.get_by_text("There is a user of this name or this address already.").wait_for()
+    form.get_by_text("A user with this name or address already exists.").wait_for()
     assert page.locator(".longtask").count() == 1

@@ -1,8 +1,8 @@
-"""A CSV file is read into the database, and can be looked at while it is. Here: what the rest of the app uses.
+"""Imports a CSV file into the database. This module has the names that the rest of the app uses.
 
-The file waits in the database for its worker, which may run on another machine. The worker reads it in
-batches, and each batch is one transaction that also notes how far the file has been read. So there is
-always one state that holds together: it is what is shown, and where another worker reads on after a crash.
+The file waits in the database for a worker, which may run on another machine. The worker reads the file in batches.
+Each batch is one transaction, which also stores how much of the file has been read. So the database is always in a
+consistent state, which is shown, and from which another worker continues after a crash.
 """
 
 from examples.imports.removal import clean_up

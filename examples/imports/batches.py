@@ -1,4 +1,4 @@
-"""Records go into the database, a batch in each transaction. They are read from the file by csv_records.py."""
+"""Writes records to the database in batches, one transaction for each. csv_records.py reads them from the file."""
 
 from collections.abc import Iterable, Iterator
 
@@ -8,7 +8,7 @@ from examples.database import db
 from examples.imports.csv_records import Record
 from examples.imports.models import Import, Refused, Row
 
-#: A batch ends after so many rows or so many bytes of the file, whichever comes first.
+#: A batch ends after this number of rows or of bytes of the file, whichever comes first.
 BATCH_ROWS = 1000
 BATCH_BYTES = 1024 * 1024
 
@@ -25,9 +25,9 @@ def batches(records: Iterable[Record]) -> Iterator[list[Record]]:
 
 
 def store(job: Import, batch: list[Record]) -> None:
-    """Write a batch and how far the file has been read with it.
+    """Write a batch, and the position in the file after it.
 
-    Raises StaleDataError when another attempt has begun since `job` was read.
+    Raises StaleDataError if another attempt has begun since `job` was read.
     """
     rows = [record for record in batch if not record.reason]
     refused = [record for record in batch if record.reason]
@@ -40,7 +40,7 @@ def store(job: Import, batch: list[Record]) -> None:
     job.rows += len(rows)
     job.refused += len(refused)
     job.read, job.lines = batch[-1].end, batch[-1].lines
-    db.session.flush()  # first: it is what an attempt that is no longer the latest fails at
+    db.session.flush()  # first, because this fails in an attempt that is no longer the latest
     if rows:
         values = [{"import_id": job.id, "line": r.line, "values": r.values} for r in rows]
         db.session.execute(insert(Row), values)

@@ -1,7 +1,7 @@
-"""Reads a CSV file of any quality from its bytes. Knows neither a database nor the web.
+"""Reads CSV files of any quality from bytes. Uses neither the database nor the web.
 
-What cannot be read is told with its line and the reason, and reading goes on with the next line. Memory
-stays flat whatever the file holds.
+A record that cannot be read is returned with its line and the reason, and reading continues with the next line.
+The use of memory is bounded, whatever the file contains.
 """
 
 import csv
@@ -9,18 +9,18 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-#: Bytes of the longest record. A longer one is refused, be it one line or a quote that is never closed.
+#: Maximum size of a record in bytes. A longer one is refused, be it one line or a quote that is never closed.
 LONGEST_RECORD = 1024 * 1024
 
-#: The most columns that a header may name.
+#: Maximum number of columns.
 MOST_COLUMNS = 1000
 
-#: How often a line is read anew, on average of the file, to find the good ones among bad ones. So many lines
-#: at once always are.
+#: How often a line may be read again to find good lines after a bad one, as an average of the file. FEW_LINES lines
+#: of one bad record may always be read again.
 READ_AGAIN = 4
 FEW_LINES = 10
 
-#: Characters of a refused record that are kept.
+#: Maximum number of characters of a refused record that are kept.
 KEPT_TEXT = 500
 
 _DELIMITERS = ",;\t|"
@@ -29,41 +29,41 @@ _UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 
 
 class NotCSV(ValueError):
-    """The file as a whole is no CSV file; the message says why, to the person who sent it."""
+    """The file is not a CSV file. The message, for the person who sent the file, says why."""
 
 
 class Header(NamedTuple):
-    """What the beginning of a file says about the rest of it."""
+    """The delimiter and the columns of a file."""
 
     delimiter: str
     columns: list[str]
     end: int  #: bytes of the file up to the first record
-    lines: int  #: lines up to there
+    lines: int  #: lines of the file up to the first record
 
 
 class Record(NamedTuple):
-    """One record, and where the file goes on after it."""
+    """One record, and the position in the file after it."""
 
     line: int  #: the first of its lines, counted from 1
     values: list[str]
-    reason: str  #: why it is refused; empty for a good one
-    text: str  #: how a refused one begins
+    reason: str  #: why the record is refused; empty for a good record
+    text: str  #: the beginning of a refused record
     end: int  #: bytes of the file up to the next record
-    lines: int  #: lines up to there
+    lines: int  #: lines of the file up to the next record
 
 
 def read_header(beginning: bytes) -> Header:
-    """Find the delimiter and the columns' names in the first bytes of a file, LONGEST_RECORD of them.
+    """Find the delimiter and the names of the columns in the first LONGEST_RECORD bytes of a file.
 
-    Raises NotCSV for what cannot be a CSV file with a header.
+    Raises NotCSV if this cannot be a CSV file with a header.
     """
     if beginning.startswith(_UTF16_BOMS):
         raise NotCSV("The file is in UTF-16. Save it as UTF-8 and send it again.")
     if b"\0" in beginning:
-        raise NotCSV("This is no CSV file: it has bytes in it that no text has.")
+        raise NotCSV("This is not a CSV file: it has NUL bytes, which a text file does not have.")
     bom = len(_UTF8_BOM) if beginning.startswith(_UTF8_BOM) else 0
-    # The delimiter is the one that splits the header into the most columns. csv.Sniffer also looks at the
-    # values, in which any of them may stand for itself, and its time grows with the square of the sample.
+    # The delimiter is the one that splits the header into the most columns. csv.Sniffer also looks at the values,
+    # where a delimiter may be ordinary text, and its time grows with the square of the sample.
     first = {
         delimiter: next(iter(Records([beginning[bom:]], delimiter, offset=bom)), None)
         for delimiter in _DELIMITERS
@@ -73,12 +73,12 @@ def read_header(beginning: bytes) -> Header:
     if header is None:
         raise NotCSV("The file is empty.")
     if header.reason:
-        raise NotCSV(f"This is no CSV file: its first line cannot be read. {header.reason}")
+        raise NotCSV(f"This is not a CSV file: its first line cannot be read. {header.reason}")
     if not any(name.strip() for name in header.values):
         raise NotCSV("The file has no header: its first line names no column.")
     if len(header.values) > MOST_COLUMNS:
         raise NotCSV(
-            f"The first line names {len(header.values):,} columns, at most {MOST_COLUMNS:,} can be."
+            f"The first line names {len(header.values):,} columns; at most {MOST_COLUMNS:,} are allowed."
         )
     return Header(delimiter, header.values, header.end, header.lines)
 
@@ -88,15 +88,15 @@ def _count_columns(header: Record | None) -> int:
 
 
 class Records:
-    """The records of a file, good and refused. A blank line holds none and is passed over.
+    """Iterates over the records of a file, good and refused. Blank lines are skipped.
 
-    Each says where the file goes on after it: from that offset and line, another process can read on.
+    Each record has the position in the file after it, from which another process can continue.
 
     Parameters:
         chunks: the bytes of the file from `offset` on, in pieces of any length.
         delimiter: the character between two values.
-        columns: how many values a good record has; None for any number.
-        offset, lines: how many bytes and lines of the file come before `chunks`.
+        columns: the number of values of a good record; None for any number.
+        offset, lines: the number of bytes and lines of the file before `chunks`.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Records:
         self._offset = offset
         self._lines = lines
         self._source = _Source(chunks)
-        # strict: without it a quote that is not closed swallows all lines up to the next quote, unnoticed.
+        # Without `strict`, an unclosed quote would silently swallow all lines up to the next quote.
         self._reader = csv.reader(self._source, delimiter=delimiter, strict=True)
 
     def __iter__(self) -> Iterator[Record]:
@@ -126,7 +126,7 @@ class Records:
                 values, reason = [], _in_words(error, source.record)
                 source.give_back_all_but_first()
                 if len(source.record) > 1:
-                    reason += f" It takes {len(source.record):,} lines with it."
+                    reason += f" All {len(source.record):,} lines of the record are refused."
             line = self._lines + 1
             self._lines += len(source.record)
             self._offset += source.length
@@ -137,7 +137,7 @@ class Records:
             yield Record(line, values, reason, text, self._offset, self._lines)
 
     def _fault(self, values: list[str]) -> str:
-        """Why a record that the csv module could read is refused all the same; empty for a good one."""
+        """Return why a record that the csv module could read is refused, or "" for a good record."""
         if self._source.no_text:
             return self._source.no_text
         if self._columns not in (None, len(values)):
@@ -151,15 +151,15 @@ class _Line(NamedTuple):
 
 
 class _Source:
-    """What the csv module reads lines from: knows which lines the present record is made of.
+    """The iterator from which the csv module reads lines. It knows the lines of the current record.
 
-    An iterator and no generator, which would be at its end once an error has passed through it.
+    It is not a generator, because a generator ends when it raises an error.
     """
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self.record: list[_Line] = []
         self.length = 0
-        self.no_text = ""  # why its bytes are no text
+        self.no_text = ""  # why the bytes of the record are not text
         self._lines = _split(chunks)
         self._given_back: deque[_Line] = deque()
         self._may_give_back = 0
@@ -170,9 +170,10 @@ class _Source:
         self.no_text = ""
 
     def give_back_all_but_first(self) -> None:
-        """Of a record that cannot be read only its first line is lost: the others may be good ones.
+        """Read all lines of a bad record again, except the first: they may be good records.
 
-        But a file can be made so that every line opens a quote which is not closed for a megabyte.
+        READ_AGAIN limits this, because in a malicious file every line may open a quote that is not closed for a
+        megabyte.
         """
         lines = len(self.record) - 1
         if lines > max(self._may_give_back, FEW_LINES):
@@ -195,9 +196,9 @@ class _Source:
         self.length += line.length
         if self.length > LONGEST_RECORD:
             raise csv.Error("too long")
-        # A record of bytes that are no text is read to its end too: what follows begins where it should.
+        # A record that is not text is still read to its end, so that the next record begins at the right place.
         if b"\0" in line.data:
-            self.no_text = "A NUL byte, which no text has."
+            self.no_text = "A NUL byte, which is not text."
         try:
             return line.data.decode()
         except UnicodeDecodeError as error:
@@ -207,17 +208,17 @@ class _Source:
 
 
 def _split(chunks: Iterable[bytes]) -> Iterator[_Line]:
-    """The lines of a file with their ends, which are \\n, \\r\\n or \\r. Of an endless one only the beginning."""
+    """Yield the lines of a file with their ends (\\n, \\r\\n or \\r), but only the beginning of an endless line."""
     rest = b""
-    cut = 0  # bytes of the line in `rest` that were let go
+    cut = 0  # bytes of the line in `rest` that were dropped
     for chunk in chunks:
-        # The last line waits for the next chunk: even one that ends in \r, which may bring its \n.
+        # The last line waits for the next chunk, even if it ends with \r, since the chunk may begin with \n.
         *lines, rest = (rest + chunk).splitlines(keepends=True) or [b""]
         for line in lines:
             yield _Line(line, len(line) + cut)
             cut = 0
         if len(rest) > LONGEST_RECORD + 1:
-            # One byte more than allowed and the last, which may be a \r, are enough.
+            # One byte more than allowed is enough, and the last byte, which may be a \r.
             kept = rest[:LONGEST_RECORD] + rest[-1:]
             cut += len(rest) - len(kept)
             rest = kept
@@ -238,7 +239,7 @@ def _in_words(error: csv.Error, record: list[_Line]) -> str:
 
 
 def _beginning(record: list[_Line]) -> str:
-    # UTF-8 has at most 4 bytes a character.
+    # A character has at most 4 bytes in UTF-8.
     data = b"".join(line.data[: 4 * KEPT_TEXT] for line in record[:KEPT_TEXT])[: 4 * KEPT_TEXT]
     return data.decode(errors="replace").rstrip("\r\n").replace("\0", "\ufffd")[:KEPT_TEXT]
 

@@ -1,4 +1,4 @@
-"""The tables of an import. The modules beside this one read and write them."""
+"""The database tables of imports."""
 
 from datetime import datetime
 
@@ -9,7 +9,7 @@ from examples.database import Model
 
 
 class Import(Model):
-    """One uploaded file: how far it has been read, and what was in it so far."""
+    """An uploaded file, how much of it has been read, and counts of its rows."""
 
     __tablename__ = "imports"
 
@@ -20,19 +20,19 @@ class Import(Model):
     submitted: Mapped[datetime]
     finished: Mapped[datetime | None]
 
-    # What the header says, once it has been read.
+    # Known once the header has been read.
     delimiter: Mapped[str | None] = mapped_column(String(1))
     columns: Mapped[list[str]] = mapped_column(JSON, default=list)
 
-    # As of the last batch. The numbers of empty values stand in the order of the columns.
+    # As of the last batch. `empty` has the number of empty values of each column.
     read: Mapped[int] = mapped_column(default=0)
     lines: Mapped[int] = mapped_column(default=0)
     rows: Mapped[int] = mapped_column(default=0)
     refused: Mapped[int] = mapped_column(default=0)
     empty: Mapped[list[int]] = mapped_column(JSON, default=list)
 
-    # How often a worker has taken it up. A worker that was thought dead and is not cannot write any more:
-    # every UPDATE is made for the attempt that was read, and raises StaleDataError when there is a newer one.
+    # How often a worker has started the import. A worker that was wrongly taken for dead cannot write any more: every
+    # UPDATE names the attempt that was read, and raises StaleDataError if there is a newer one.
     attempt: Mapped[int] = mapped_column(default=0)
     __mapper_args__ = {"version_id_col": attempt, "version_id_generator": False}  # noqa: RUF012
 
@@ -52,7 +52,7 @@ class Piece(Model):
 
 
 class Row(Model):
-    """A row of a file, under the number of the line it begins in."""
+    """A row of a file. `line` is the line in which the row begins."""
 
     __tablename__ = "import_rows"
 
@@ -62,7 +62,7 @@ class Row(Model):
 
 
 class Refused(Model):
-    """What could not be read as a row."""
+    """A record that could not be read as a row."""
 
     __tablename__ = "import_refused"
 

@@ -1,4 +1,4 @@
-"""An uploaded file as it waits in the database, cut into pieces. What its bytes mean is for csv_records.py."""
+"""Keeps an uploaded file in the database, in pieces. csv_records.py reads its content."""
 
 from collections.abc import Iterator
 from typing import IO
@@ -9,12 +9,12 @@ from examples.database import db
 from examples.imports.csv_records import LONGEST_RECORD
 from examples.imports.models import Import, Piece
 
-#: Bytes of one piece. The header is looked for in the first.
+#: Size of a piece in bytes. The header must be in the first piece.
 PIECE = LONGEST_RECORD
 
 
 def keep(file: IO[bytes], job: Import) -> None:
-    """Put the file into the database, one transaction a piece: other imports go on in between."""
+    """Write the file to the database, each piece in its own transaction, so that other imports can go on."""
     file.seek(0)
     for number in range(-(-job.size // PIECE)):
         piece = {"import_id": job.id, "number": number, "data": file.read(PIECE)}
@@ -23,11 +23,11 @@ def keep(file: IO[bytes], job: Import) -> None:
 
 
 def unread(job: Import) -> Iterator[bytes]:
-    """The file from where it has been read to, one piece in memory at a time."""
+    """Yield the unread part of the file, with one piece in memory at a time."""
     number, start = divmod(job.read, PIECE)
     while True:
         query = select(Piece.data).where(Piece.import_id == job.id, Piece.number == number)
-        # A connection of its own, so that the transaction of the batch does not begin by reading.
+        # On a separate connection, so that the transaction of the batch does not begin by reading.
         with db.engine.connect() as connection:
             data = connection.scalar(query)
         if data is None:

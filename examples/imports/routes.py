@@ -1,4 +1,4 @@
-"""The routes of imports: start one, show one, and the file to try it with. No work is done here."""
+"""The routes that start and show an import, and serve a sample file. The task does the work."""
 
 import re
 from contextlib import suppress
@@ -52,7 +52,7 @@ def start() -> BaseResponse:
     except Exception:
         remove(job.id, job.attempt)
         raise
-    if result.id != job.task_id:  # the same request came twice at the same instant
+    if result.id != job.task_id:  # the same request arrived twice at the same moment
         remove(job.id, job.attempt)
     return accepted(result)
 
@@ -60,7 +60,7 @@ def start() -> BaseResponse:
 @bp.get("/imports/<uuid:task_id>")
 @openapi.documented(openapi.tells("An import as of its last batch", {"type": "object"}, "task_id"))
 def show(task_id: UUID) -> Response:
-    """An import as of its last batch, for a browser as a page. It has the id of its task."""
+    """Show an import as of its last batch, as JSON or, for a browser, as a page. Its id is the id of its task."""
     document = snapshot(str(task_id))
     if wants_html():
         response = Response(render_template("import.html", csv=document))
@@ -74,7 +74,7 @@ def show(task_id: UUID) -> Response:
 @bp.get("/imports/sample.csv")
 @openapi.documented(
     {
-        "summary": "A file to try it with",
+        "summary": "A sample file to import",
         "parameters": [
             {
                 "name": "rows",
@@ -93,7 +93,7 @@ def sample() -> Response:
     rows = int(text) if re.fullmatch("[0-9]{1,7}", text) else 0
     if not 1 <= rows <= sample_file.MOST_ROWS:
         raise BadField("rows", f"must be a whole number from 1 to {sample_file.MOST_ROWS:,}.")
-    # Without Redis nobody is counted, and a sample needs nothing else of it: its pace protects the others, too.
+    # A sample needs no Redis. While Redis is away, only the throttled download protects the server.
     with suppress(RedisError), sample_limit:
         pass
     response = Response(sample_file.content(rows), mimetype="text/csv")

@@ -1,18 +1,18 @@
-"""The content of a file to try an import with: invented people, and one line in a thousand that is no good."""
+"""The content of a sample file: invented people, and one bad line in a thousand."""
 
 import random
 import threading
 import time
 from collections.abc import Iterator
 
-#: Rows that it has, and the most that can be asked for.
+#: Default and maximum number of rows.
 ROWS = 50_000
 MOST_ROWS = 1_000_000
 
-#: Rows that are made once, and are then the whole file again and again but for the number in an address.
+#: Number of rows that are generated once. The file repeats them, with another number in each mail address.
 _BLOCK = 1000
 
-#: Seconds between two blocks, of all downloads of a process together: else many at once would hold up the rest.
+#: Seconds between two blocks of all downloads of a process together, so that many downloads do not block the process.
 _PAUSE = 0.001
 _turn = threading.Lock()
 
@@ -30,12 +30,12 @@ _REMARKS = [
 ]
 
 
-#: What stands in a block for its number.
+#: The placeholder for the number of the block.
 _NUMBER = b"#"
 
 
 def content(rows: int) -> Iterator[bytes]:
-    """The same each time, a block at a time."""
+    """Yield the file block by block. The content is always the same."""
     yield b"name,town,born,e-mail,remark\r\n"
     whole = b"".join(_ROWS)
     for number in range(-(-rows // _BLOCK)):
@@ -53,7 +53,7 @@ def _make_rows() -> Iterator[bytes]:
         email = f"{given}.{family}#{number:04}@example.org".lower() if chance.random() < 0.9 else ""
         remark = chance.choice(_REMARKS)
         line = f"{given} {family},{chance.choice(_TOWNS)},{chance.randint(1930, 2010)},{email},{remark}"
-        # As it happens when a value with a comma in it was not put in quotes.
+        # The bad line: a value with a comma, but without quotes.
         yield f"{line}, they say\r\n".encode() if number == _BLOCK else f"{line}\r\n".encode()
 
 

@@ -1,4 +1,4 @@
-"""What is shown of an import: how it stood after its last batch. JSON or page is for routes.py to choose."""
+"""The state of an import after its last batch, which routes.py shows as JSON or as a page."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from examples.database import db
 from examples.imports.models import Import, Refused, Row
 from examples.imports.removal import has_ended
 
-#: How much of an import is shown.
+#: Maximum number of rows, of refused records, and of characters of each that are shown.
 SHOWN_ROWS = 10
 SHOWN_REFUSED = 100
 SHOWN_CHARACTERS = 200
@@ -17,7 +17,7 @@ SHOWN_CHARACTERS = 200
 
 def snapshot(task_id: str) -> dict[str, Any]:
     job = _find(task_id)
-    # Only up to the line that `job` knows of: a batch may have been added since it was read.
+    # Only up to the line in `job`, since another batch may have been added after `job` was read.
     rows = select(Row).where(Row.import_id == job.id, Row.line <= job.lines)
     refused = select(Refused).where(Refused.import_id == job.id, Refused.line <= job.lines)
     return {
@@ -48,7 +48,7 @@ def _find(task_id: str) -> Import:
     query = select(Import).where(Import.task_id == task_id)
     job = db.session.scalar(query)
     if job and not job.finished and has_ended(task_id, job.submitted):
-        # Either it was finished just now, or what there is of it is about to be removed.
+        # Either the import was finished just now, or its data is about to be removed.
         db.session.rollback()
         job = db.session.scalar(query.where(Import.finished.is_not(None)))
     if job is None:

@@ -1,4 +1,4 @@
-"""The task that reads an uploaded file into the database: what it does in which order, and when it fails."""
+"""The task that reads an uploaded file into the database."""
 
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -18,15 +18,15 @@ from examples.imports.removal import remove, remove_what_is_left
 from flask_longtask import Task, TaskCancelled
 
 
-# Without `name` it would be called after this module, and messages that are queued under the present name
-# would find no task.
+# Without `name`, the task would be named after this module, and messages that are already queued would find no task.
 @shared_task(bind=True, name="examples.imports.import_csv")
 def import_csv(self: Task, import_id: int, address: str) -> dict[str, Any]:
-    """Read an uploaded file into the database; `address` is where it is shown.
+    """Read an uploaded file into the database. Returns `address`, where the import is shown, as the result.
 
-    Begun again after a crash it goes on after the last batch. Cancelled or failed it leaves nothing.
+    After a crash, the next attempt continues after the last batch. If the import is cancelled or fails, all its rows
+    are removed.
     """
-    with suppress(RedisError):  # then the next import does it
+    with suppress(RedisError):  # the next import removes them
         remove_what_is_left()
     job = db.session.get(Import, import_id)
     db.session.commit()
@@ -39,7 +39,7 @@ def import_csv(self: Task, import_id: int, address: str) -> dict[str, Any]:
         except StaleDataError as error:
             raise LookupError("The import was removed while it ran.") from error
         except Exception as error:
-            # Stopped because another worker has taken it up: then what is there is that worker's.
+            # If another worker has taken over the task, the rows belong to that worker.
             if isinstance(error, TaskCancelled) or not isinstance(error, Ignore):
                 remove(import_id, attempt)
             raise
@@ -53,7 +53,7 @@ def _read(task: Task, job: Import, attempt: int) -> None:
         job.delimiter, job.columns, job.read, job.lines = read_header(next(pieces.unread(job), b""))
         job.empty = [0] * len(job.columns)
         db.session.commit()
-    # At once, since after a crash it goes on in the middle.
+    # Report at once, since after a crash the import continues in the middle.
     task.update_state(state="PROGRESS", meta=_progress(job))
     records = Records(pieces.unread(job), job.delimiter, len(job.columns), job.read, job.lines)
     for batch in batches(records):

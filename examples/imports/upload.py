@@ -1,7 +1,4 @@
-"""The file in a request: that there is one, that it is not too large, and that there is room for it.
-
-Keeping it is for pieces.py.
-"""
+"""Checks the file in a request: its presence, its size, and the space for it. pieces.py keeps the file."""
 
 import errno
 import io
@@ -20,22 +17,22 @@ from flask_longtask import BadField, fields
 from flask_longtask.web.body import exceeds_its_limit
 from flask_longtask.web.problems import RETRY_AFTER
 
-#: Bytes that a request may have beside the file in it: the borders and names of its parts.
+#: Maximum size in bytes of the rest of the request: the boundaries and names of its parts.
 _FRAMING = 16 * 1024
 
-#: Bytes of the request that Werkzeug may hold at a time while it looks for the file's end. It reads 64 KiB at once
-#: and refuses a file when what is left of the last piece and the next are more than this together.
+#: Bytes of the request that Werkzeug may hold while it looks for the end of the file. It reads 64 KiB at once, and
+#: refuses the file if the rest of the last piece and the next piece together exceed this limit.
 _PARSER_MEMORY = 256 * 1024
 
-#: Bytes that are left free for all else on the disk of an SQLite database.
+#: Bytes to leave free on the disk of an SQLite database.
 _RESERVE = 1024 * 1024
 
-#: What the system says of a temporary file for which there is no room; ENOENT is Python's when no folder has any.
+#: Errors for a temporary file when the disk is full. Python raises ENOENT if no temporary folder has space.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOENT)
 
 
 def uploaded_file() -> FileStorage:
-    """The file in the request, which waits in a temporary file. More than may be sent is not read."""
+    """Return the file in the request, kept in a temporary file. Nothing beyond the maximum size is read."""
     if request.mimetype != "multipart/form-data":
         raise UnsupportedMediaType("Send multipart/form-data with the file as its field 'file'.")
     request.max_content_length = current_app.config["IMPORT_MAX_BYTES"] + _FRAMING
@@ -51,8 +48,8 @@ def uploaded_file() -> FileStorage:
             raise
         current_app.logger.warning("An upload cannot be kept in a temporary file: %s", error)
         raise _no_room() from None
-    fields()  # refuses a form that cannot be read, which Werkzeug takes for an empty one
-    if not file or not file.filename:  # a browser sends a nameless file when none was chosen
+    fields()  # refuses an unreadable form, which Werkzeug treats as empty
+    if not file or not file.filename:  # without a chosen file, browsers send one without a name
         raise BadField("file", "is missing: choose a CSV file.")
     return file
 
@@ -62,7 +59,10 @@ def name_of(file: FileStorage) -> str:
 
 
 def size_of(file: FileStorage) -> int:
-    """Its bytes. What `uploaded_file` lets through may still be larger than a file may be."""
+    """Return the size of the file in bytes. Raises RequestEntityTooLarge above IMPORT_MAX_BYTES.
+
+    `uploaded_file` limits only the whole request, so the file may still be slightly too large.
+    """
     size = file.stream.seek(0, io.SEEK_END)
     if size > current_app.config["IMPORT_MAX_BYTES"]:
         raise _too_large()
@@ -70,10 +70,10 @@ def size_of(file: FileStorage) -> int:
 
 
 def check_room_for(size: int) -> None:
-    """Raise ServiceUnavailable where so many bytes do not fit on the disk of the database, if that is SQLite's.
+    """Raise ServiceUnavailable if an SQLite database has too little free disk space for a file of this size.
 
-    A disk that is full to the last byte takes no DELETE either. The file is written twice: into the log of
-    the database first, and from there into its place.
+    On a completely full disk, even a DELETE fails. The file is written twice: first to the log of the database, and
+    from there to the database itself.
     """
     path = db.engine.url.database
     if db.engine.dialect.name == "sqlite" and path:

@@ -1,1 +1,1 @@
-"""Runs the Procfile's processes in one terminal: what run.sh does once everything is installed."""
+"""Runs the processes of the Procfile in one terminal. run.sh installs everything and then runs this."""

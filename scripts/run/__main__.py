@@ -1,4 +1,4 @@
-"""`./run.sh` itself: checks what must be so, starts the processes, starts again what ends, and stops them all."""
+"""The main program of `./run.sh`: starts the processes, restarts those that end, and stops them all."""
 
 import argparse
 import sys
@@ -20,13 +20,13 @@ from scripts.run.lines import Level
 from scripts.run.stopping import runs, stop
 from scripts.run.terminal import label, say, signals, take_signals
 
-#: The settings of the ports on which a process listens.
+#: The setting of each process's port.
 PORTS = {"web": "PORT", "mailcatcher": "MAIL_PORT", "flower": "FLOWER_PORT"}
 
-#: Seconds after which it is said that it is not ready yet.
+#: Seconds after which a message says that not everything is ready.
 SLOW = 20
 
-#: Seconds after which what runs counts as ready where there is no web server to ask.
+#: Seconds after which the processes count as ready if there is no web server to check.
 SETTLED = 10
 
 
@@ -42,10 +42,10 @@ class Run:
         self._has_redis = "redis" not in names
         self._ready = threading.Event()
         self._is_ready = False
-        self._slow_at: float | None = None  # None before all have been started, 0 once it was said
+        self._slow_at: float | None = None  # None until all have been started, 0 after the message
 
     def go_on(self) -> int:
-        """Keep them running until they are to be stopped. Returns the exit code."""
+        """Keep the processes running until a signal arrives or one ends too often. Returns the exit code."""
         threading.Thread(target=self._wait_until_ready, daemon=True).start()
         while not signals:
             self._guard.tell(self._pids())
@@ -91,9 +91,9 @@ class Run:
         say(f"{self._labels[child.name]}process {child.pid}, prints to {child.log}")
 
     def _starts_again(self, child: Child, code: int) -> bool:
-        """Say how a process has ended, and whether it is started again."""
+        """Say how a process has ended. Returns whether it is started again."""
         if not self._is_ready and code >= 0:
-            # A setting that it cannot use, or a package that is missing: the next start would end like this one.
+            # An invalid setting or a missing package: another start would end in the same way.
             say(f"{child.name} {how(code)} before it was ready, so everything stops.")
         elif child.ends_too_often:
             say(
@@ -103,14 +103,14 @@ class Run:
             say(f"{child.name} {how(code)}: started again in {child.start_later()} s")
             return True
         if child.last_lines and not self._shows_all:
-            say("The last that it printed:")
+            say("Its last lines:")
             for line in child.last_lines:
                 say(f"    {line}")
         return False
 
     def _relay(self, child: Child) -> None:
         for line, level in child.printed():
-            # A word of run-redis.sh: that it installs Redis, or builds it, which takes some minutes.
+            # run-redis.sh says that it installs or builds Redis, which takes some minutes.
             is_of_script = child.name == "redis" and level is Level.PREFACE
             is_warning = self._is_ready and level is Level.WARNING
             if self._shows_all or is_of_script or is_warning:
@@ -136,7 +136,9 @@ class Run:
             return
         self._slow_at = self._slow_at or time.monotonic() + SLOW
         if time.monotonic() > self._slow_at:
-            say(f"Not ready after {SLOW} seconds. What each process says is in instance/run/*.log.")
+            say(
+                f"Not ready after {SLOW} seconds. The logs of all processes are in instance/run/*.log."
+            )
             self._slow_at = 0
 
     def _say_that_it_is_ready(self) -> None:
@@ -150,7 +152,9 @@ def main() -> int:
     commands = read_procfile()
     parser = argparse.ArgumentParser("./run.sh", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(commands)}")
-    parser.add_argument("-v", "--verbose", action="store_true", help="show all that they print")
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="show the whole output of all processes"
+    )
     options = parser.parse_args()
     unknown = [name for name in options.names if name not in commands]
     if unknown:
@@ -183,11 +187,14 @@ def read_procfile() -> dict[str, str]:
 
 
 def refuse_beside_an_earlier_run(children: list[Child]) -> None:
-    """A second beat would do what is periodic twice, and another port would still mean the same Redis."""
+    """Exit if an earlier `./run.sh` still runs one of these processes, even on another port.
+
+    A second beat would send periodic tasks twice, and both would use the same Redis.
+    """
     still = {child.name: child.earlier_pid for child in children if not child.lock()}
     if still:
         which = [f"{name} (process {pid})" if pid else name for name, pid in still.items()]
-        # Where the head of a group was killed, the rest of it is meant.
+        # If the main process of a group was killed, a negative number stands for the rest of the group.
         numbers = " ".join(f"{pid if runs(pid) else -pid}" for pid in still.values() if pid)
         advice = f"; if that is gone: kill -- {numbers}" if numbers else "."
         sys.exit(
@@ -202,7 +209,7 @@ def redis_is_to_be_started() -> bool:
         say(f"Redis already runs at {address}: using that one.")
         return False
     if address not in {f"127.0.0.1:{config.REDIS_PORT}", f"localhost:{config.REDIS_PORT}"}:
-        sys.exit(f"No Redis answers at {address}. Without REDIS_URL one would be started here.")
+        sys.exit(f"No Redis answers at {address}. Unset REDIS_URL to start one here.")
     return True
 
 

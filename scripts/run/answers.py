@@ -1,4 +1,4 @@
-"""What is asked of the servers themselves: whether a port is free, Redis answers, everything is ready."""
+"""Checks whether a port is free, whether Redis responds, and whether everything is ready."""
 
 import json
 import socket
@@ -23,7 +23,7 @@ def port_is_free(port: int) -> bool:
 
 
 def redis_address() -> str:
-    """Without the password that may stand before it."""
+    """Return the host and port in REDIS_URL, without the password."""
     url = urlsplit(config.REDIS_URL)
     return f"{url.hostname}:{url.port or 6379}"
 
@@ -33,7 +33,7 @@ def redis_answers() -> bool:
     try:
         return bool(client.ping())
     except redis.AuthenticationError:
-        sys.exit(f"The Redis at {redis_address()} wants another password than REDIS_URL has.")
+        sys.exit(f"The Redis at {redis_address()} refuses the password in REDIS_URL.")
     except redis.RedisError:
         return False
     finally:
@@ -41,8 +41,8 @@ def redis_answers() -> bool:
 
 
 def site_answers(workers: int) -> bool:
-    """Whether the web server does, has its Redis, and so many workers are there."""
-    # No proxy of the environment's: they do not reach this machine's own loopback.
+    """Whether the web server responds, has its Redis, and sees at least `workers` workers."""
+    # Ignore proxies in the environment, since they cannot reach this machine's loopback.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(f"{SITE}/health", timeout=5) as response:

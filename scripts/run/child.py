@@ -1,8 +1,8 @@
-"""One process of the Procfile: its log, its number in a file, its end, and when it is started again.
+"""One process of the Procfile: its log, the file with its process id, its end, and its restarts.
 
-It prints into its log file itself, not into a pipe, so that it can go on printing while the guard stops it. The
-file is locked, and the lock ends with the last process that prints into it, whoever was killed before: that
-tells the next `./run.sh` what of an earlier one still runs.
+The process writes directly to its log file, not to a pipe, so that it can go on writing while the guard stops it. The
+log is locked until the last process that writes to it has ended, even if `./run.sh` was killed. So the next `./run.sh`
+knows which processes of an earlier one still run.
 """
 
 import fcntl
@@ -18,17 +18,17 @@ from pathlib import Path
 from scripts.run.lines import Level, Lines
 from scripts.run.stopping import end_group
 
-#: Where the logs and the files with the processes' numbers are. Only for the one who runs it: logs name clients.
+#: The folder of the logs and of the files with process ids. Only the user who runs it may read it: logs name clients.
 FOLDER = Path("instance/run")
 
-#: Bytes of a log from which it is moved to `….log.1`, in the place of the one before.
+#: Size in bytes at which a log is moved to `….log.1`, which it replaces.
 MOST_BYTES = 5_000_000
 
-#: Seconds until a process is started again: the first, and the most; each is twice the one before. One that
-#: has run for a minute begins anew.
+#: The first and the longest pause in seconds before a process is started again. Each pause is twice as long as the one
+#: before. A process that has run for MINUTE seconds starts with the first pause again.
 FIRST_PAUSE, LONGEST_PAUSE, MINUTE = 1, 30, 60
 
-#: It is given up when it has ended so often within a minute.
+#: A process that has ended this often within a minute is not started again.
 MOST_ENDS = 5
 
 
@@ -36,7 +36,7 @@ class Child:
     def __init__(self, name: str, command: str) -> None:
         self.name = name
         self.last_lines: deque[str] = deque(maxlen=15)
-        #: When it is to be started, on the clock `time.monotonic`.
+        #: The time of the next start, by `time.monotonic`.
         self.due = 0.0
         self._command = command
         self._process: subprocess.Popen[bytes] | None = None
@@ -52,7 +52,7 @@ class Child:
         self._reader = self.log.open("rb")
 
     def lock(self) -> bool:
-        """Whether nothing of an earlier run is left of it."""
+        """Lock the log. Returns False if processes of an earlier run still hold the lock."""
         try:
             fcntl.flock(self._output, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -61,7 +61,7 @@ class Child:
 
     @property
     def earlier_pid(self) -> int | None:
-        """The number of the process that another run has started."""
+        """The process id in an earlier run, if known."""
         with suppress(FileNotFoundError, ValueError):
             return int(self._pid_file.read_text())
         return None
@@ -77,7 +77,7 @@ class Child:
             stdout=self._output,
             stderr=self._output,
             env=os.environ | {"PYTHONUNBUFFERED": "1"},
-            # Ctrl-C in the terminal is then for ./run.sh alone, which passes it on in the right order.
+            # Ctrl-C in the terminal then reaches only ./run.sh, which stops the processes in the right order.
             start_new_session=True,
         )
         self._started = time.monotonic()
@@ -92,7 +92,7 @@ class Child:
         return self._process is not None and self._process.poll() is None
 
     def new_end(self) -> int | None:
-        """The exit code, or minus the number of the signal that killed it, once after each end."""
+        """Return the exit code, or minus the number of the signal that killed the process, once after each end."""
         if self._process is None or (code := self._process.poll()) is None:
             return None
         end_group(self._process.pid)
@@ -109,16 +109,16 @@ class Child:
         return len(self._ends) == MOST_ENDS and time.monotonic() - self._ends[0] < MINUTE
 
     def start_later(self) -> int:
-        """The seconds until it is started again."""
+        """Schedule the next start. Returns the seconds until then."""
         pause = self._pause
         self.due = time.monotonic() + pause
         self._pause = min(2 * pause, LONGEST_PAUSE)
         return pause
 
     def printed(self) -> list[tuple[str, Level]]:
-        """The lines since the last time."""
+        """Return the lines that were written since the last call."""
         *lines, self._rest = (self._rest + self._reader.read()).split(b"\n")
-        if self._process is None and self._rest:  # it has ended within a line
+        if self._process is None and self._rest:  # the last line has no end
             lines.append(self._rest)
             self._rest = b""
         if self._reader.tell() > MOST_BYTES:
@@ -128,7 +128,7 @@ class Child:
         return [(text, self._lines.level(text)) for text in texts]
 
     def close(self) -> None:
-        """Once it has been stopped, or if it is not needed."""
+        """Close the log. Call it once the process has been stopped, or if it is not needed."""
         if self._process:
             self._pid_file.unlink(missing_ok=True)
         self._reader.close()
@@ -142,7 +142,7 @@ class Child:
 
 
 def how(code: int) -> str:
-    """How a process has ended, by its exit code or minus the number of a signal."""
+    """Say how a process has ended. `code` is its exit code, or minus the number of the signal that killed it."""
     if code < 0:
         return f"was killed by {signal.Signals(-code).name}"
     return f"ended with exit code {code}"

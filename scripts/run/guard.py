@@ -1,7 +1,7 @@
-"""Stops what `./run.sh` has started when that itself is killed by SIGKILL, of which no process can take notice.
+"""Stops the processes of a `./run.sh` that was killed by SIGKILL, which no process can catch.
 
-The guard is a process in a session of its own, out of a terminal's reach, that reads from a pipe what runs. The
-pipe ends with whoever holds its other end, however that ended. An empty message before says that all is stopped.
+The guard is a process in its own session, so signals of the terminal do not reach it. It reads the process ids from a
+pipe, which is closed when `./run.sh` ends in any way. An empty message before that says that all has been stopped.
 """
 
 import json
@@ -22,11 +22,11 @@ class Guard:
         self._process = self._start()
 
     def tell(self, pids: Pids) -> None:
-        """Say what runs. Called often: it costs nothing where that has not changed."""
+        """Tell the guard which processes run. It may be called often, and sends only changes."""
         killed = self._process.poll() is not None
         if killed:
             assert self._process.stdin
-            with suppress(BrokenPipeError):  # of what it had not read
+            with suppress(BrokenPipeError):  # the guard may not have read everything
                 self._process.stdin.close()
             self._process = self._start()
         if killed or pids != self._pids:
@@ -34,7 +34,7 @@ class Guard:
             self._write()
 
     def dismiss(self) -> None:
-        """Let it go: there is nothing left to stop."""
+        """End the guard, once all processes have been stopped."""
         self._pids = {}
         self._write()
         self._process.communicate()
@@ -48,13 +48,13 @@ class Guard:
 
     def _write(self) -> None:
         assert self._process.stdin
-        with suppress(BrokenPipeError):  # killed just now: the next call starts another
+        with suppress(BrokenPipeError):  # the guard was killed: the next call starts another
             self._process.stdin.write(json.dumps(self._pids) + "\n")
             self._process.stdin.flush()
 
 
 def main() -> None:
-    # Whoever stops `./run.sh` by a signal to every process of it means the guard to end after that, not before.
+    # If a signal is sent to `./run.sh` and all its processes, the guard must outlive the others.
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
     pids: Pids = {}

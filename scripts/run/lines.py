@@ -1,4 +1,4 @@
-"""How serious a line is that a process has printed, by how each program writes it."""
+"""Finds the log level of each line that a process has written, in the format of each program."""
 
 import re
 from enum import Enum
@@ -15,21 +15,21 @@ _LEVELS = [
 ]
 _QUIET = {"DEBUG", "INFO", "D", "I", ".", "-", "*"}
 
-#: At its highest level, `#`, Redis also says that it starts and stops.
+#: Redis uses its highest level, `#`, also to say that it starts and stops.
 _REDIS_TROUBLE = re.compile(
     r"warning|error|fail|can't|cannot|unable|crash|bug|denied|misconf", re.IGNORECASE
 )
 
 
 class Level(Enum):
-    #: Before the first line that has a level: a banner, or what a script says that starts the program.
+    #: Lines before the first one with a level: a banner, or messages of a script that starts the program.
     PREFACE = "preface"
     QUIET = "quiet"
     WARNING = "warning"
 
 
 class Lines:
-    """The lines of one process, in their order: one without a level, as in a traceback, goes with the last."""
+    """The lines of one process, in order. A line without a level, as in a traceback, has the level of the last one."""
 
     def __init__(self) -> None:
         self._level = Level.PREFACE

@@ -1,8 +1,8 @@
-"""How processes are stopped, and in which order. `./run.sh` does it on Ctrl-C, its guard when that was killed.
+"""Stops the processes in the right order. `./run.sh` does so on Ctrl-C, and its guard if `./run.sh` was killed.
 
-Other programs that read a Procfile stop all of it at once by a signal to each process group. That breaks off
-the tasks that are running, since it reaches the worker's child processes, and takes Redis away from a worker
-that still has results to write. Here only the head of each group is asked to stop, and Redis is asked last.
+Other programs for Procfiles send a signal to every process group at once. This interrupts running tasks, because the
+signal reaches the worker's child processes, and it stops Redis while a worker still has results to write. Here only
+the main process of each group gets the signal, and Redis is stopped last.
 """
 
 import os
@@ -12,22 +12,22 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-#: How to ask a process to stop, and the seconds it is then given. On SIGTERM the worker hands its tasks back
-#: and gunicorn finishes its requests; on SIGQUIT both break off. Ctrl-C again moves on to the next.
+#: The signals to stop a process, each with the seconds until the next. On SIGTERM the worker hands its tasks back and
+#: gunicorn finishes its requests; on SIGQUIT both stop at once. Another Ctrl-C skips the wait.
 REQUESTS = [(signal.SIGTERM, 20), (signal.SIGQUIT, 10), (signal.SIGKILL, 10)]
 
-#: The names of processes and, of those that run, their numbers, which are also those of their groups.
+#: The names of the processes with their process ids, which are also the ids of their groups; None if not running.
 Pids = Mapping[str, int | None]
 
 
 def runs(pid: int) -> bool:
-    """Whether such a process of ours has not ended yet."""
+    """Whether this process of the current user has not ended yet."""
     try:
         os.kill(pid, 0)
     except OSError:
         return False
     with suppress(OSError):  # only Linux has such a file
-        # One that has ended and that nobody has waited for, as in a container without an init, is still there.
+        # A zombie, such as in a container without an init process, has ended.
         return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
     return True
 
@@ -39,15 +39,19 @@ def stop(
     moves_on: Callable[[], int] = lambda: 0,
     meanwhile: Callable[[], None] = lambda: None,
 ) -> None:
-    """Stop them all, Redis last.
+    """Stop all processes, Redis last.
 
-    `runs` tells whether the head of a group still runs; `moves_on` is a number that grows when somebody does
-    not want to wait any longer; `meanwhile` is called while it waits.
+    Parameters:
+        pids: the processes by their names.
+        runs: whether the main process of a group still runs.
+        say: prints a line.
+        moves_on: returns a number, which grows when the user does not want to wait any longer.
+        meanwhile: called regularly during the wait.
     """
     heads = {name: pid for name, pid in pids.items() if pid is not None}
     redis = {name: heads.pop(name) for name in ["redis"] if name in heads}
     without_redis = "redis" in pids and not any(map(runs, redis.values()))
-    # Celery waits for a lost Redis for minutes before it stops, and could not save a task's result.
+    # Without Redis, Celery would wait for minutes before it stops, and could not save any result. So skip SIGTERM.
     requests = REQUESTS[1:] if without_redis else REQUESTS
     if not without_redis and any(runs(heads[n]) for n in ("worker", "mailworker") if n in heads):
         say("Stopping. Running tasks go back to the queue; the next worker starts them again.")
@@ -76,6 +80,6 @@ def _stop(
 
 
 def end_group(pid: int) -> None:
-    """End what is left of a group whose head was killed: pool processes of a worker, for one."""
+    """Kill the rest of a group whose main process has ended, such as the child processes of a worker."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)

@@ -1,12 +1,12 @@
-"""What is said in the terminal, and the signals that end everything. Nothing is decided here."""
+"""Prints to the terminal, and records the signals that stop everything."""
 
 import signal
 import sys
 
-#: The signals to stop that have come so far. Each one more moves on to the next request of `stopping`.
+#: The signals received so far that stop `./run.sh`. Each further one skips a wait in `stopping`.
 signals: list[int] = []
 
-#: Of terminals, for the names: cyan, yellow, green, magenta, blue, red.
+#: The colours of the names: cyan, yellow, green, magenta, blue, red.
 _COLOURS = [36, 33, 32, 35, 34, 31]
 
 
@@ -16,7 +16,7 @@ def take_signals() -> None:
 
 
 def label(name: str, names: list[str]) -> str:
-    """What stands before each line of a process."""
+    """Return the prefix of each line of a process."""
     text = f"{name:{max(map(len, names))}} | "
     if sys.stdout.isatty():
         return f"\033[{_COLOURS[names.index(name) % len(_COLOURS)]}m{text}\033[0m"
@@ -28,6 +28,6 @@ def say(line: str) -> None:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
     except OSError:
-        # Nobody reads any more: `./run.sh | head`, or a closed terminal.
+        # The reader has ended (`./run.sh | head`), or the terminal was closed.
         if not signals:
             signals.append(signal.SIGHUP)

@@ -1,1 +1,1 @@
-"""Somebody's own apps, which LongTask is a guest in: each folder is one, and beside them what is asked of them."""
+"""Users' apps with LongTask. Each folder is an app; the tests are beside them."""

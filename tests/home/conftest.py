@@ -1,4 +1,4 @@
-"""A Redis of its own for these apps, and a database for each of them."""
+"""Fixtures for these tests: a separate Redis, and a database for each app."""
 
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -25,7 +25,7 @@ _databases = count(1)
 
 @pytest.fixture(scope="session")
 def new_database(home_redis: RedisServer) -> Callable[[], str]:
-    """The URL of a database that nobody has used yet."""
+    """Return a function that returns the URL of an unused database."""
     return lambda: home_redis.url(next(_databases))
 
 
@@ -36,7 +36,7 @@ def database(new_database: Callable[[], str]) -> str:
 
 @pytest.fixture
 def processes() -> Iterator[list[Process]]:
-    """Processes to be stopped at the end of the test."""
+    """A list of processes. The fixture stops them at the end of the test."""
     started: list[Process] = []
     yield started
     for process in started:
@@ -45,7 +45,7 @@ def processes() -> Iterator[list[Process]]:
 
 @pytest.fixture
 def guest(database: str) -> Iterator[Callable[..., Flask]]:
-    """Make an app with LongTask and a Redis; what else is given goes to LongTask. Its connections are closed."""
+    """Return a function that creates an app with LongTask and a Redis, and passes `options` to LongTask."""
     made: list[Flask] = []
 
     def guest(name: str = "guest", url: str = database, **options: Any) -> Flask:

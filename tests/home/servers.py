@@ -1,4 +1,4 @@
-"""Real servers of somebody's own app: a web server and a worker for any module. No fixtures live here."""
+"""Real servers for users' apps: a web server and a worker for any module. Has no fixtures."""
 
 import sys
 from collections.abc import Callable
@@ -8,12 +8,12 @@ import requests
 
 from tests.processes import ROOT, Process, free_port
 
-#: How long a test waits for one answer, in seconds.
+#: Timeout of a request in seconds.
 PATIENCE = 60.0
 
 
 class Site(Process):
-    """An app under gunicorn with threads, as its own people would start it: with no settings of this repository's."""
+    """An app under gunicorn with threads, without any settings of this repository."""
 
     def __init__(
         self,
@@ -26,7 +26,7 @@ class Site(Process):
         python: str = sys.executable,
         **environment: str,
     ) -> None:
-        """`app` is what gunicorn is pointed at; `ready` is a path that is answered, with whatever status."""
+        """Start gunicorn for `app`, and wait until it responds to the path `ready` with any status."""
         self.url = f"http://127.0.0.1:{(port := free_port())}"
         command = [python, "-m", "gunicorn", "--config", "/dev/null", "--no-control-socket"]
         command += ["--worker-class", "gthread", "--threads", "8", "--bind", f"127.0.0.1:{port}"]
@@ -42,7 +42,7 @@ class Site(Process):
 
 
 class HomeWorker(Process):
-    """`celery -A APP worker`, ready once Celery says so."""
+    """A worker for `app`. It is ready when Celery logs this, or when `ready` returns True."""
 
     def __init__(
         self,

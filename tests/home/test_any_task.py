@@ -1,4 +1,4 @@
-"""Whatever an author writes as a task and however it is started, its bar says what is so."""
+"""Every form of a task, and every way to start one, has a bar that is true."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.processes import wait_until
 
 
 class Home:
-    """The app with its web server, a worker of the default queue, and one of a queue where tasks line up."""
+    """The app with its web server, a worker for the default queue, and one for a queue in which tasks wait."""
 
     APP = "tests.home.any_task.site:celery"
 
@@ -103,12 +103,12 @@ def test_a_task_of_any_form_reports_and_ends_with_its_result(home: Home, task: s
 def test_a_task_of_any_form_that_is_cancelled_while_it_waits_never_runs(
     home: Home, task: str
 ) -> None:
-    # Given a task in a queue that nobody serves yet
+    # Given a task in a queue that no worker serves yet
     queue = f"later-{task}"
     cancelled = home.start(task, queue=queue)
     assert requests.delete(cancelled, timeout=PATIENCE).json()["state"] == "REVOKED"
 
-    # When somebody comes who does what is in it
+    # When a worker starts that serves it
     after = home.start("ignored", queue=queue)
     home.workers.append(home.worker(queue, "-c", "1", "-P", "solo", "-Q", queue))
     home.wait(after, state="SUCCESS")
@@ -129,7 +129,7 @@ def test_a_task_of_any_form_that_is_cancelled_stops_at_its_next_report(
 
     assert requests.delete(address, timeout=PATIENCE).json()["state"] == "REVOKED"
 
-    # All four processes are free for others
+    # All four processes are free for other tasks
     others = [home.start("held") for _ in range(4)]
     for other in others:
         home.wait(other, state="PROGRESS")
@@ -272,14 +272,14 @@ def test_a_task_that_is_warned_of_its_time_limit_ends_as_it_likes(home: Home) ->
 
 
 def test_tasks_ahead_are_those_that_are_run_before_it(home: Home) -> None:
-    # Given a worker that is busy, three tasks that are not urgent, and one that is
+    # Given a busy worker, three tasks that are not urgent, and an urgent one
     home.workers.append(home.worker("urgent-worker", "-c", "1", "-Q", "urgent"))
     busy = home.start("held", queue="urgent")
     home.wait(busy, state="PROGRESS")
     slow = [home.start("ignored", queue="urgent", priority=9) for _ in range(3)]
     urgent = home.start("ignored", queue="urgent", priority=0)
 
-    # Then each is told how many are run before it
+    # Then the status of each says how many tasks run before it
     def ahead(address: str) -> str:
         return home.status(address)["status"]
 
@@ -288,7 +288,7 @@ def test_tasks_ahead_are_those_that_are_run_before_it(home: Home) -> None:
     assert "1 task ahead" in ahead(slow[0])
     assert "ahead" not in ahead(urgent)
 
-    # And so they are
+    # And they run in this order
     home.let_go_on(busy)
     for address in (*slow, urgent):
         home.wait(address, state="SUCCESS")
@@ -300,7 +300,7 @@ def test_tasks_ahead_are_those_that_are_run_before_it(home: Home) -> None:
 
 
 def test_a_queue_that_nobody_serves_is_named(home: Home) -> None:
-    home.wait(home.start("plain"), state="SUCCESS")  # somebody is there
+    home.wait(home.start("plain"), state="SUCCESS")  # the worker is running
 
     status = home.status(home.start("plain", queue="nobodys"))["status"]
 
@@ -348,7 +348,7 @@ def test_clients_of_celery_are_told_what_celery_tells_them(home: Home) -> None:
     waiting, address = home.start("plain", queue="nobodys"), home.start("held")
     home.wait(address, state="PROGRESS")
 
-    # Celery's own default says nothing of a task that has begun
+    # By default, Celery does not report that a task has started
     assert plain.AsyncResult(id_of(waiting)).state == "PENDING"
     assert plain.AsyncResult(id_of(address)).state == "PENDING"
     home.let_go_on(address)

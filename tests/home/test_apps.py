@@ -1,4 +1,4 @@
-"""Several apps and Celery apps, factories, blueprints, mount points: a task is followed where it was started."""
+"""Several apps and Celery apps, factories, blueprints and mount points: each app shows its own tasks."""
 
 import logging
 from collections.abc import Callable
@@ -33,7 +33,7 @@ def add_start(app: Flask | Blueprint, path: str = "/start") -> None:
 
 
 def start(app: Flask, path: str = "/start") -> tuple[str, str]:
-    """The id of a started task and its address."""
+    """Start a task, and return its id and its address."""
     response = app.test_client().post(path)
     assert response.status_code == 202, response.text
     return response.json["task_id"], response.headers["Location"]

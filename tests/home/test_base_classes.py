@@ -1,4 +1,4 @@
-"""Base classes that authors of tasks have written for plain Celery go on working as they did."""
+"""Base classes for tasks that were written for plain Celery still work."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -10,7 +10,7 @@ Guest = Callable[..., Flask]
 
 
 class Named(celery.Task):
-    """Has names of its own that one might have thought of, too."""
+    """Has attributes with names that the extension might use, too."""
 
     said: ClassVar[list[Any]] = []
 

@@ -1,4 +1,4 @@
-"""The classic tutorial's app and page: with LongTask beside its own status route or in its place, they work as ever."""
+"""The classic tutorial's app and page work with LongTask beside its own status route or in its place."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,7 +35,7 @@ class Classic(NamedTuple):
 def classic(
     request: pytest.FixtureRequest, folder: Path, new_database: Callable[[], str]
 ) -> Iterator[Classic]:
-    """Without LongTask, with it beside the app's own status route, with it in that one's place."""
+    """The app without LongTask, with LongTask beside its own status route, and with LongTask in place of this route."""
     name, settings = (
         f"classic-{request.param}",
         {"REDIS_URL": new_database(), "LONGTASK": request.param},

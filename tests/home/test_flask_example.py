@@ -1,4 +1,4 @@
-"""Flask's documented Celery example: it runs beside LongTask as it is, and written anew it says more with less."""
+"""Flask's documented Celery example works unchanged with LongTask, and when it is rewritten for LongTask."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -39,7 +39,7 @@ KINDS = {
 def example(
     request: pytest.FixtureRequest, folder: Path, new_database: Callable[[], str]
 ) -> Iterator[Example]:
-    """The example as it is documented: without LongTask, with another Celery app in it, and taken over by it."""
+    """The documented example without LongTask, with LongTask's own Celery app, and with LongTask on its Celery app."""
     module, settings = KINDS[request.param]
     databases = {"REDIS_URL": new_database(), "LONGTASK_REDIS_URL": new_database()}
     example = Example(f"flask-{request.param}", folder, module, **databases, **settings)

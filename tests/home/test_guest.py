@@ -21,7 +21,7 @@ Answers = list[dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def record(new_database: Callable[[], str]) -> Callable[..., Answers]:
-    """All answers of the app, asked once for each way to set it up."""
+    """Return all responses of the app. Requested once for each way to set it up."""
     databases = {"REDIS_URL": new_database(), "LONGTASK_REDIS_URL": new_database()}
     recorded: dict[tuple[str, ...], Answers] = {}
 
@@ -66,7 +66,7 @@ def test_a_token_that_nothing_asks_for_changes_nothing_either(
     assert with_token[number] == record("without", "handlers")[number]
 
 
-#: What tells of the Celery app, which LongTask may change once it was given it.
+#: The addresses that show the Celery app, which LongTask may change if it was passed to it.
 OF_CELERY = ("/celery", "/letters")
 
 
@@ -83,7 +83,7 @@ def test_they_are_the_same_with_its_own_celery_app_under_a_prefix(
 def test_without_longtask_its_answers_are_the_same_each_time(
     record: Callable[..., Answers],
 ) -> None:
-    # So that the tests above fail for nothing but LongTask
+    # So that only LongTask can make the tests above fail
     assert record("without", "handlers", AGAIN="yes") == record("without", "handlers")
 
 

@@ -1,4 +1,4 @@
-"""What people get wrong is told in a sentence that names the cause; what only looks like a mistake works."""
+"""Mistakes raise an error that names their cause. What only looks like a mistake works."""
 
 import logging
 import os
@@ -201,7 +201,7 @@ def add_start(app: Flask) -> None:
 )
 def test_what_delay_has_not_returned_is_refused_as_such(guest: Guest, given: Any) -> None:
     app = guest()
-    # As where a test has replaced `delay` by a mock
+    # For example, a test has replaced `delay` with a mock
     with app.test_request_context("/"), pytest.raises(TypeError, match="accepted") as raised:
         accepted(given)
 
@@ -238,12 +238,12 @@ def test_longtask_twice_is_longtask_once(guest: Guest) -> None:
 
 
 def test_an_outage_on_an_unprotected_route_is_the_apps_own_affair() -> None:
-    # Given a broker that is not there
+    # Given a broker that is not running
     app = app_with({"broker_url": REDIS, "result_backend": REDIS}, TESTING=True)
     celery = LongTask().init_app(app)
     add_start(app)
 
-    # Then its error is one that the app can tell from others, and a protected route answers it
+    # Then the app can distinguish its error, and a protected route responds to it
     with pytest.raises(QueueAway):
         app.test_client().post("/start-failing")
     refused = app.test_client().post("/start")

@@ -1,4 +1,4 @@
-"""A newcomer's way: a new folder, a new venv, the built wheel, and what the README has under "Add it to your app"."""
+"""Follows "Add it to your app" in the README with a new folder, a new venv and the built wheel."""
 
 import os
 import re
@@ -18,22 +18,22 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
-#: The name of a file, as the first line of its block has it: `# app.py`, `<!-- templates/index.html -->`.
+#: The name of a file in the first line of its block: `# app.py`, `<!-- templates/index.html -->`.
 NAME = re.compile(r"(?:#|<!--) (\S+\.\w+)(?: -->)?\n")
 
-#: The Redis that the README's app talks to.
+#: The Redis in the README's app.
 REDIS = re.compile(r"redis://127\.0\.0\.1(?::6379)?/\d+")
 
 
 def add_it_to_your_app() -> list[tuple[str, str]]:
-    """The blocks of that section: of each its language, and what is in it."""
+    """Return the blocks of that section, each with its language and text."""
     _, _, section = (ROOT / "README.md").read_text().partition("\n## Add it to your app\n")
     assert section, "README.md has no section 'Add it to your app'."
     return BLOCK.findall(section.partition("\n## ")[0])
 
 
 class Newcomer:
-    """Somebody with Python, a Redis and this README."""
+    """A user with Python, a Redis and this README."""
 
     def __init__(self, folder: Path, redis_url: str) -> None:
         self.folder, self.redis_url = folder, redis_url
@@ -69,7 +69,7 @@ class Newcomer:
         return wheel
 
     def follow(self, language: str, text: str) -> None:
-        """Do what a block says."""
+        """Run a block."""
         text = REDIS.sub(self.redis_url, text)
         if language in ("python", "html"):
             name = NAME.match(text)
@@ -81,7 +81,7 @@ class Newcomer:
         assert language == "sh", language
         for command in text.splitlines():
             if command.startswith("pip install"):
-                # From the index, once it is there
+                # From the package index, once it is published
                 self.run(*re.sub(r"(?i)flask-longtask", str(self.wheel), command).split())
             elif not command.startswith("redis-server"):
                 self.serve(command)

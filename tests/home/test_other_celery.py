@@ -1,4 +1,4 @@
-"""A plain Celery app beside LongTask keeps all that Celery promises: here, what was a killed worker's."""
+"""A plain Celery app in a process with LongTask still gets the tasks of a killed worker back."""
 
 import time
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from redis import Redis
 from tests.home.servers import HomeWorker
 from tests.processes import PATIENCE, Process, wait_until
 
-#: Seconds after which Kombu takes a message back, in other/plain.py.
+#: Seconds after which Kombu delivers a message again; set in other/plain.py.
 VISIBILITY_TIMEOUT = 2
 
 
@@ -44,13 +44,13 @@ def test_a_killed_workers_message_comes_back_to_a_plain_worker(
     wait_until(lambda: list(tmp_path.iterdir()))
     worker.stop()
 
-    # When its time is up, and another one comes
+    # When the time has passed, and another worker starts
     with Redis.from_url(url) as redis:
         ((_, taken),) = redis.zrange("unacked_index", 0, -1, withscores=True)
     wait_until(lambda: time.time() > taken + VISIBILITY_TIMEOUT)
     start_worker("second-plain")
 
-    # Then that one runs it
+    # Then this worker runs the task
     wait_until(lambda: len(list(tmp_path.iterdir())) == 2)
     (tmp_path / "go").touch()
     assert result.get(timeout=PATIENCE) in {int(path.name) for path in tmp_path.glob("[0-9]*")}

@@ -1,4 +1,4 @@
-"""What is protected stays so in whatever app it is, and who may do what is asked each time."""
+"""Protected routes are protected in every app, and `authorize` is called in every request."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -56,7 +56,7 @@ def test_a_refused_request_opens_nothing_for_the_next_one(with_token: Flask, dat
         assert client.post("/start", headers=BEARER | FOREIGN).status_code == 403
         assert client.post("/start").status_code == 401
 
-        # And what is known of one request is nothing to the next
+        # And the next request does not see data of the last one
         keys = [BEARER | {"Idempotency-Key": key} for key in ("one", "one", "two")]
         ids = [client.post("/start", headers=key).json["task_id"] for key in keys]
     assert ids[0] == ids[1] != ids[2]
@@ -252,7 +252,7 @@ def test_addresses_of_the_app_stay_its_own(database: str, is_first: bool) -> Non
         moved = client.get("/tasks", base_url=host)
         assert (moved.status_code, moved.headers["Location"][-7:]) == (308, "/tasks/")
         assert client.get("/status/a/b", base_url=host).text == "own a/b"
-        # What takes everything does not count: else none of ours could be reached, under any prefix.
+        # A route for every address does not hide LongTask's routes: otherwise no prefix would help.
         assert client.get("/health", base_url=host).json["redis"] == "up"
         assert client.get("/about/us", base_url=host).text == "page about/us"
     close(celery)

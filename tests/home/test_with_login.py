@@ -1,4 +1,4 @@
-"""LongTask in an app with a login, CSRF protection and a Celery app of its own: whose a task is, and who may what."""
+"""LongTask in an app with its own login, CSRF protection and Celery app: the owner of a task, and its permissions."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from redis import Redis
 from tests.home.servers import PATIENCE, HomeWorker, Site
 from tests.processes import wait_until
 
-#: What a browser says of a request that its own page makes.
+#: The headers that a browser sends with a request of the site's own page.
 OWN_PAGE = {"Sec-Fetch-Site": "same-origin"}
 
 
@@ -40,7 +40,7 @@ class Shop:
 
 
 class Person:
-    """Somebody in a browser of their own."""
+    """A user with a browser."""
 
     def __init__(self, shop: Shop) -> None:
         self.shop = shop
@@ -52,7 +52,7 @@ class Person:
         return self.browser.request(method, url, timeout=PATIENCE, allow_redirects=False, **options)
 
     def post(self, path: str, **form: str) -> requests.Response:
-        """Send a form as a page of the shop's does, with its CSRF token."""
+        """Send a form with its CSRF token, as a page of the shop does."""
         return self.ask("POST", path, data={"csrf_token": self.token(), **form})
 
     def token(self) -> str:
@@ -91,7 +91,7 @@ def shop(folder: Path, new_database: Callable[[], str]) -> Iterator[Shop]:
 
 @pytest.fixture(scope="module")
 def shop_of_logins(folder: Path, new_database: Callable[[], str]) -> Iterator[Shop]:
-    """Without `identify` and `authorize`: who is asking is known by Flask-Login alone."""
+    """Without `identify` and `authorize`, only Flask-Login identifies the user."""
     shop = Shop("with a login", folder, new_database())
     yield shop
     shop.stop()
@@ -172,7 +172,7 @@ def test_another_user_neither_reads_nor_cancels_a_task(person: Come) -> None:
         bob.ask("DELETE", address),
         bob.ask("POST", address),
     ]
-    stream.close()  # it would go on
+    stream.close()  # otherwise it would go on
     assert [answer.status_code for answer in asked] == [403] * len(asked)
     assert bob.ask("GET", f"/jobs/status?id={task_id}").json() == {"tasks": {task_id: None}}
     assert bob.listed() == []

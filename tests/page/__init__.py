@@ -1,1 +1,1 @@
-"""An app of its own for the tests of the page: several forms, policies for scripts, a German page, mount points."""
+"""An app for the tests of the page, with several forms, content security policies, German texts and mount points."""

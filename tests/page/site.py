@@ -1,4 +1,4 @@
-"""The app: `gunicorn tests.page.site:app`. It is at the root, and mounted under /mounted at the same time."""
+"""The app: `gunicorn tests.page.site:app`. It is served at the root and under /mounted."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def own_lists() -> str:
 
 @app.get("/bare/<path:task_id>")
 def bare(task_id: str) -> tuple[str, dict[str, str]]:
-    """A page with one bar and no form, under a policy that allows scripts of this site, or by a nonce, only."""
+    """A page with one bar and no form. Its policy allows only scripts of this site, or only those with a nonce."""
     nonce = NONCE if "nonce" in request.args else None
     source = f"'nonce-{nonce}'" if nonce else "'self'"
     policy = f"default-src 'none'; script-src {source}; style-src {source}; connect-src 'self'"
@@ -70,13 +70,13 @@ def start_group() -> Response:
 
 @app.post("/odd")
 def odd() -> Response:
-    """A task whose id is no plain part of an address."""
+    """Start a task whose id must be quoted in an address."""
     return accepted(tasks.stepping.apply_async((1000, 0.05), task_id=f"ä/../{uuid4()}?"))
 
 
 @app.post("/classic")
 def classic() -> tuple[str, int, dict[str, str]]:
-    """As the classic tutorial answers: the address of the task, and nothing else."""
+    """Respond as in the classic tutorial, with only the address of the task."""
     answer = accepted(tasks.stepping.delay(1000, 0.05))
     return "{}", 202, {"Location": answer.headers["Location"]}
 

@@ -163,7 +163,7 @@ def is_unsent(life: Life) -> None:
 
 #: The states by their names, in the order of a task's life.
 STATES: Mapping[str, Callable[[Life], None]] = {
-    "to follow another": follows,
+    "follows another task": follows,
     "being sent": is_being_sent,
     "waiting": waits,
     "scheduled": is_scheduled,
@@ -171,7 +171,7 @@ STATES: Mapping[str, Callable[[Life], None]] = {
     "running": runs,
     "running, no record": runs_without_record,
     "running, sent again": is_sent_again,
-    "to be tried again": is_to_be_tried_again,
+    "waiting for a retry": is_to_be_tried_again,
     "handed back": is_handed_back,
     "worker lost": has_lost_its_worker,
     "workers lost too often": has_lost_too_many,
@@ -203,12 +203,12 @@ def state_of(life: Life) -> str:
     if client.zscore(keys.sending, "a") is not None:
         return "being sent"
     if document.get("status") == "RETRY":
-        return "to be tried again"
+        return "waiting for a retry"
     if is_due_later:
         return "scheduled"
     if is_waiting:
         return "handed back" if record.get("attempt") else "waiting"
-    return "workers lost too often" if record.get("lost") else "to follow another"
+    return "workers lost too often" if record.get("lost") else "follows another task"
 
 
 def _end_of(record: Mapping[str, Any], document: Mapping[str, Any]) -> str:
@@ -320,20 +320,20 @@ def cancelled(life: Life) -> Answer:
 Events = Mapping[str, Callable[[Life], Answer]]
 
 SENDERS: Events = {
-    "the same call again": same_call,
-    "a worker sends it": sent_in_a_worker,
-    "a client sends it": sent_by_a_client,
-    "its message is confirmed": confirmed,
-    "its message is unclear": unclear,
+    "sent again by the same call": same_call,
+    "sent by a worker": sent_in_a_worker,
+    "sent by a client": sent_by_a_client,
+    "message confirmed": confirmed,
+    "message unclear": unclear,
 }
 ATTEMPTS: Events = {
     "started by the holder of its message": started,
-    "the same, when one lost worker is too many": started_once_too_often,
+    "the same, after too many lost workers": started_once_too_often,
     "started by another worker": started_without_message,
-    "start said again": started_again,
+    "start repeated": started_again,
     "report": reported,
     "report of an older attempt": reported_by_an_older,
-    "rest": rested,
+    "attempt rests": rested,
     "end": ended,
     "end of an older attempt": ended_by_an_older,
 }
@@ -396,7 +396,7 @@ def draw(client: Redis) -> str:
     """The tables, in Markdown. Deletes everything in the database of this client."""
     store = Store(client, expires=EXPIRES)
     rows = [[state, *shown(store, state)] for state in STATES]
-    parts = ["### What a client is told\n", _table(["state", "`state`", "`status`", "kept"], rows)]
+    parts = ["### What a client sees\n", _table(["state", "`state`", "`status`", "kept"], rows)]
     for title, events in (
         ("Sending", SENDERS),
         ("Attempts", ATTEMPTS),

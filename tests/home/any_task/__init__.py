@@ -1,1 +1,1 @@
-"""An app whose Celery app, task classes and ways to start a task are all somebody's own."""
+"""An app with its own Celery app, its own task classes, and every way to start a task."""

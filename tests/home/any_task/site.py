@@ -1,4 +1,4 @@
-"""The web app and its Celery app, made as Flask's documentation has it: with a task class of its own."""
+"""The web app and its Celery app, with a task class as in Flask's documentation."""
 
 import os
 from typing import Any
@@ -14,7 +14,7 @@ app.config["SECRET_KEY"] = "any"
 
 
 class FlaskTask(Task):  # type: ignore[misc]  # Celery has no types
-    """Flask's own pattern."""
+    """The task class of Flask's documentation."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         with app.app_context():
@@ -27,12 +27,12 @@ celery = Celery(
 celery.conf.task_default_priority = 5
 LongTask(app, celery=celery)
 
-from tests.home.any_task import tasks  # noqa: E402  # they are registered with the app above
+from tests.home.any_task import tasks  # noqa: E402  # registers the tasks with the Celery app above
 
 
 @app.post("/start/<name>")
 def start(name: str) -> Response:
-    """The arguments of `apply_async` as JSON."""
+    """Start a task. The request has the arguments of `apply_async` as JSON."""
     return accepted(getattr(tasks, name).apply_async(**(request.get_json(silent=True) or {})))
 
 

@@ -1,4 +1,4 @@
-"""Tasks in every form in which an author may write one. What nobody can see otherwise is noted in Redis."""
+"""Tasks in every form that an author may use. They note in Redis what a test could not see otherwise."""
 
 import os
 import time
@@ -20,7 +20,7 @@ def note(task: Task, what: str) -> None:
 
 
 def hold(task: Task) -> None:
-    """Wait until a test lets the task go on. A report stops one that was cancelled."""
+    """Wait until a test lets the task go on. The reports meanwhile stop a cancelled task."""
     with Redis.from_url(os.environ["REDIS_URL"]) as redis:
         while redis.blpop([f"go on:{task.request.id}"], timeout=1) is None:
             task.update_state(state="PROGRESS", meta={"current": 1, "total": 2, "status": "Half"})
@@ -60,7 +60,7 @@ class_based = celery.register_task(Import())
 
 
 class Audited(Task):  # type: ignore[misc]
-    """A base class that knows neither Flask nor LongTask, with handlers of its own."""
+    """A base class with handlers, which uses neither Flask nor LongTask."""
 
     abstract = True
 
@@ -72,7 +72,7 @@ class Audited(Task):  # type: ignore[misc]
 
 
 class Opened(Task):  # type: ignore[misc]
-    """One that does something of its own around each run."""
+    """A base class with code before and after each run."""
 
     abstract = True
 
@@ -101,7 +101,7 @@ def with_its_own_call(self: Task, what: str = "") -> str:
 
 
 def wrapped(function: Any) -> Any:
-    """A decorator as authors have them; without functools.wraps, a task needs its own name."""
+    """A typical decorator of an author, without functools.wraps. Its tasks need a name."""
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         return function(*args, **kwargs)
@@ -120,7 +120,7 @@ def wrapped_function(self: Task, what: str = "") -> str:
 
 @celery.task(bind=True, name="held")
 def held(self: Task) -> str:
-    """Say nothing until it is let go on."""
+    """Wait without reports until a test lets the task go on."""
     note(self, "ran")
     with Redis.from_url(os.environ["REDIS_URL"]) as redis:
         redis.blpop([f"go on:{self.request.id}"], timeout=60)

@@ -1,6 +1,6 @@
-"""The app, in our words. LONGTASK says what of LongTask is in it.
+"""The app of the classic tutorial, rewritten. The variable LONGTASK says how it uses LongTask.
 
-no: nothing. beside: its own status route stays. instead: LongTask's status route takes its place.
+no: not at all. beside: with its own status route. instead: with LongTask's status route in place of its own.
 """
 
 import os
@@ -18,7 +18,7 @@ KIND = os.environ["LONGTASK"]
 app = Flask("classic")
 app.config["SECRET_KEY"] = "classic"
 
-# As those who have followed the tutorial have it
+# As in the tutorial
 app.config["broker_url"] = os.environ["REDIS_URL"]
 app.config["result_backend"] = os.environ["REDIS_URL"]
 celery = Celery(app.name, broker=app.config["broker_url"])
@@ -45,7 +45,7 @@ def long_task(self: Task) -> dict[str, object]:
 @celery.task(bind=True)
 def failing_task(self: Task) -> None:
     self.update_state(state="PROGRESS", meta={"current": 1, "total": 2, "status": "Trying..."})
-    # Its status route reads what is stored twice, and fails where that has changed in between.
+    # The tutorial's status route reads the task twice, and fails if the state has changed between the reads.
     time.sleep(0.5)
     raise ValueError("the fuse has blown")
 

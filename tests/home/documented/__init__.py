@@ -1,1 +1,1 @@
-"""An app after Flask's "Background Tasks with Celery": as documented, beside LongTask, and anew on LongTask."""
+"""The app of Flask's "Background Tasks with Celery": as documented, with LongTask added, and rewritten for LongTask."""

@@ -1,4 +1,4 @@
-"""The same app written for LongTask: no task class, no polling route, and the answers say more."""
+"""The same app rewritten for LongTask, without a task class and a route to poll."""
 
 import os
 from typing import Any

@@ -1,6 +1,6 @@
-"""The documented pattern, in our words: a Celery app that init_app makes, tasks in Flask's context, polling by hand.
+"""The documented pattern, rewritten: init_app creates a Celery app, tasks run in Flask's context, a client polls.
 
-Nothing here knows LongTask; beside.py adds it.
+This module does not use LongTask; beside.py adds it.
 """
 
 import os
@@ -38,7 +38,7 @@ def process(self: Task, total: int) -> str:
 
 @shared_task(name="block")
 def block() -> None:
-    """Its result is ignored, as `task_ignore_result` has it."""
+    """A task whose result is ignored, because of `task_ignore_result`."""
 
 
 routes = Blueprint("tasks", __name__)

@@ -1,4 +1,4 @@
-"""The same app with LongTask in it: it takes the Celery app over, or, with OWN_CELERY=no, makes one of its own."""
+"""The same app with LongTask, which uses the app's Celery app or, with OWN_CELERY=no, creates another one."""
 
 import os
 
@@ -6,7 +6,7 @@ from flask_longtask import LongTask
 from tests.home.documented.as_documented import celery_app, flask_app
 
 if os.environ["OWN_CELERY"] == "no":
-    # A database of its own: two Celery apps share no queue.
+    # A separate database, because two Celery apps must not share a queue.
     flask_app.config["CELERY"] = {
         "broker_url": os.environ["LONGTASK_REDIS_URL"],
         "result_backend": os.environ["LONGTASK_REDIS_URL"],

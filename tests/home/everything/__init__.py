@@ -1,1 +1,1 @@
-"""An app that has everything already: addresses, error handlers, a login, CSRF protection, a Celery app of its own."""
+"""An app that already has its own routes, error handlers, login, CSRF protection and Celery app."""

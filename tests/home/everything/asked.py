@@ -1,4 +1,4 @@
-"""What the shop is asked, in this order, by two people and by programs. Nothing is asked here."""
+"""The requests to the shop, in their order, by two users and by programs. record.py sends them."""
 
 from typing import Any, NamedTuple
 
@@ -11,14 +11,14 @@ HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 class Asked(NamedTuple):
     method: str
     path: str
-    #: Whose browser asks; "" for a program without cookies.
+    #: The user whose browser sends the request; "" for a program without cookies.
     who: str = ""
-    headers: dict[str, str] = {}  # noqa: RUF012  # nobody changes it
+    headers: dict[str, str] = {}  # noqa: RUF012  # never changed
     form: dict[str, str] | None = None
     json: Any = None
-    #: Whether the CSRF token of the browser's session is sent along.
+    #: Whether the request has the CSRF token of the browser's session.
     token: bool = True
-    #: What is new in it, for the test's name.
+    #: How it differs from similar requests, for the name of the test.
     why: str = ""
 
     def __str__(self) -> str:
@@ -37,7 +37,7 @@ ASKED = (
     Asked("GET", "/named"),
     Asked("GET", "/cookies", "ann"),
     Asked("GET", "/cookies", "ann", why="again"),
-    # What LongTask has an address for, too
+    # Addresses that LongTask also has
     Asked("GET", "/status"),
     Asked("GET", "/status?id=1"),
     Asked("GET", "/status/17"),

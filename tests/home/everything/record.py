@@ -1,4 +1,4 @@
-"""Asks the shop everything, and prints its answers: `python -m tests.home.everything.record last handlers`."""
+"""Sends all requests to the shop, and prints the responses: `python -m tests.home.everything.record last handlers`."""
 
 import base64
 import json
@@ -14,10 +14,10 @@ from itsdangerous import URLSafeTimedSerializer
 from tests.home.everything.asked import ASKED, Asked
 from tests.home.everything.shop import make_app
 
-#: What Flask-WTF keeps in a session; random, if it were not given.
+#: The secret that Flask-WTF keeps in a session. Fixed here, otherwise random.
 SECRET = "0" * 40
 
-#: A session cookie: what it says, when that was signed, and the signature.
+#: A session cookie: its content, the time of its signature, and the signature.
 SESSION = re.compile(r"^session=(\.?)([\w-]+)\.[\w-]+\.[\w-]+;")
 
 
@@ -52,9 +52,10 @@ def answer(client: FlaskClient, asked: Asked, token: str) -> dict[str, Any]:
 
 
 def readable(name: str, header: str) -> str:
-    """What stands in a header, without the time that is in a cookie's signature and expiry.
+    """Return a header without parts that differ from run to run.
 
-    The methods that an address allows are a set to Werkzeug, in an order that each process has anew.
+    These are the times in a cookie's signature and expiry, and the order of the methods in `Allow`, which are a set in
+    Werkzeug.
     """
     if name == "Allow":
         return ", ".join(sorted(header.split(", ")))

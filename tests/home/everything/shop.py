@@ -1,4 +1,4 @@
-"""The app itself, with or without LongTask, which may join it before its routes or after them."""
+"""The app itself, without LongTask, or with LongTask added before or after its routes."""
 
 import os
 from typing import Any
@@ -42,7 +42,7 @@ def send_letter(to: str) -> str:
 
 
 def make_celery(url: str) -> celery.Celery:
-    """Its own Celery app, as it was before LongTask came."""
+    """Create the app's own Celery app."""
     own = celery.Celery("shop", broker=url, backend=url)
     own.conf.task_default_queue = "letters"
     own.set_default()
@@ -50,9 +50,12 @@ def make_celery(url: str) -> celery.Celery:
 
 
 def make_app(longtask: str, handlers: bool = True) -> Flask:
-    """`longtask`: `without`, `first`, `last`, `adopting` its Celery app, and `with a login` known by Flask-Login alone.
+    """Create the app.
 
-    `handlers`: whether the app has error handlers of its own.
+    Parameters:
+        longtask: `without`; `first` or `last`, before or after the app's routes; `adopting` the app's Celery app; or
+            `with a login` that only Flask-Login knows.
+        handlers: whether the app has its own error handlers.
     """
     url = os.environ["REDIS_URL"]
     app = Flask("shop")
@@ -90,7 +93,7 @@ def who_asks() -> str | None:
 
 
 def may(task: dict[str, Any], action: str) -> bool:
-    """Everybody's tasks are their own; the boss may see them all."""
+    """Let users access their own tasks, and the boss read all tasks."""
     return task["owner"] == who_asks() or (who_asks() == "boss" and action == "read")
 
 
@@ -181,7 +184,7 @@ def add_addresses_that_longtask_has_too(app: Flask) -> None:
 
 
 def add_callbacks(app: Flask, csrf: CSRFProtect) -> None:
-    """What other sites' pages post to."""
+    """Add routes to which other sites' pages send requests."""
 
     @app.post("/saml/acs")
     @csrf.exempt
@@ -195,7 +198,7 @@ def add_callbacks(app: Flask, csrf: CSRFProtect) -> None:
 
 
 def add_orders(app: Flask) -> None:
-    """With an Idempotency-Key of its own: whatever text, and each account has its own."""
+    """Add a route that uses Idempotency-Key for its own purpose: any text, separate for each account."""
     orders: dict[tuple[str | None, str], int] = {}
 
     @app.post("/orders")
@@ -206,7 +209,7 @@ def add_orders(app: Flask) -> None:
 
 
 def add_letters(app: Flask, url: str) -> None:
-    """Tasks of its own Celery app, which LongTask has not been given."""
+    """Add routes for tasks of the app's own Celery app, which LongTask does not use."""
 
     @app.post("/letters/<letter>")
     def send(letter: str) -> Answer:

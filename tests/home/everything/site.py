@@ -1,4 +1,4 @@
-"""The shop with reports that take long, by LongTask under /jobs: what gunicorn and Celery are pointed at."""
+"""The shop with long-running reports, and with LongTask under /jobs. gunicorn and Celery load this module."""
 
 import os
 
@@ -30,7 +30,7 @@ PAGE = """<!doctype html>
 
 @shared_task(bind=True, name="write_report")
 def write_report(self: Task, title: str) -> dict[str, object]:
-    """Write half of it, and the rest once somebody lets it go on."""
+    """Write half of the report, and the rest once a test lets the task go on."""
     self.update_state(state="PROGRESS", meta={"current": 1, "total": 2, "status": "Half of it"})
     with Redis.from_url(os.environ["REDIS_URL"]) as redis:
         while redis.blpop([f"go on:{self.request.id}"], timeout=1) is None:

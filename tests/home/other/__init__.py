@@ -1,1 +1,1 @@
-"""A plain Celery app of somebody's own, in a process in which `LongTask(app)` ran."""
+"""A user's plain Celery app, in a process that has also called `LongTask(app)`."""

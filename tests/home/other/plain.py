@@ -1,4 +1,4 @@
-"""`celery -A tests.home.other.plain:plain worker`: LONGTASK says whether, and when, LongTask joins it."""
+"""A plain Celery app. The variable LONGTASK says whether `LongTask(app)` is called `before` or `after` its creation."""
 
 import os
 import time
@@ -29,7 +29,7 @@ if os.environ["LONGTASK"] == "after":
 
 @plain.task(name="hold")
 def hold(folder: str) -> int:
-    """Note who runs it, and wait until it is let go: its first worker does not live to see that."""
+    """Note the process that runs the task, and wait for the file `go`. The test kills the first worker before that."""
     (Path(folder) / str(os.getpid())).touch()
     while not (Path(folder) / "go").exists():
         time.sleep(0.05)
