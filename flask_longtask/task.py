@@ -1,7 +1,8 @@
 """The base class of tasks: runs them in the Flask app's context, reports progress, stops cancelled tasks."""
 
 from asyncio import CancelledError
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
 
 import celery
@@ -38,6 +39,10 @@ class _NotCurrent(Ignore):  # type: ignore[misc]
 
 class TaskExited(Exception):
     """Raised instead of an exception that Celery takes for the end of the process, such as `SystemExit`."""
+
+
+class NotRetried(Exception):
+    """Raised in place of Celery's `Retry` if nothing was sent to try the task again."""
 
 
 class Task(celery.Task):  # type: ignore[misc]
@@ -101,30 +106,19 @@ class Task(celery.Task):  # type: ignore[misc]
         return bool(request.id) and (not request.is_eager or self.app.conf.task_always_eager)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        call = super().__call__
+        if call.__func__ is celery.Task.__call__:
+            call = self.run
+        request = self.request
+        if getattr(request, "is_entered", False):
+            # The task calls itself as a function. That is a part of the same run.
+            return call(*args, **kwargs)
+        # All plain function calls share one request.
+        request.is_entered = not request.called_directly
         with self.app.flask_app.app_context():
-            try:
-                result = self.__run(args, kwargs)
-            except Exception as exception:
-                self.__stop_tracking(report=True)
-                self.__store_missing_state(exception)
-                raise
+            result = self.__run(call, *args, **kwargs)
             self.__stop_tracking(report=False)
             return result
-
-    def __run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        call = super().__call__
-        try:
-            if call.__func__ is celery.Task.__call__:
-                return self.run(*args, **kwargs)
-            return call(*args, **kwargs)
-        except (WorkerShutdown, WorkerTerminate):
-            raise  # Celery's own, where a task runs in the worker's main thread
-        except (SystemExit, KeyboardInterrupt, CancelledError, MemoryError) as error:
-            if terminate_handler_fired():  # the process was sent a signal, and is lost
-                raise
-            # Celery would take the process for lost or, for MemoryError, end the whole worker.
-            detail = f": {error}" if str(error) else ""
-            raise TaskExited(f"The task was ended by {type(error).__name__}{detail}") from error
 
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
         """Record the start of this attempt, or prevent it.
@@ -134,7 +128,38 @@ class Task(celery.Task):  # type: ignore[misc]
         """
         if self.__is_followed:
             self.__record_start(task_id)
-        super().before_start(task_id, args, kwargs)
+        self.__run(super().before_start, task_id, args, kwargs)
+
+    def __run(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Call what the task's author has written, and store how it ends where Celery does not."""
+        try:
+            with self.__ending_by_failures():
+                return call(*args, **kwargs)
+        except Exception as exception:
+            self.__stop_tracking(report=True)
+            self.__store_missing_state(exception)
+            raise
+
+    @contextmanager
+    def __ending_by_failures(self) -> Iterator[None]:
+        """Raise a failure in place of what would end the process, or leave the task waiting forever."""
+        try:
+            yield
+        except (WorkerShutdown, WorkerTerminate):
+            raise  # Celery's own, where a task runs in the worker's main thread
+        except (SystemExit, KeyboardInterrupt, CancelledError, MemoryError) as error:
+            if terminate_handler_fired():  # the process was sent a signal, and is lost
+                raise
+            # Celery would take the process for lost or, for MemoryError, end the whole worker.
+            detail = f": {error}" if str(error) else ""
+            raise TaskExited(f"The task was ended by {type(error).__name__}{detail}") from error
+        except Retry as retry:
+            # `self.retry()` sends a message, and raises this with its signature.
+            if retry.sig is None and self.__is_followed:
+                raise NotRetried(
+                    "Retry was raised, but nothing was sent to try the task again: call self.retry() instead."
+                ) from retry
+            raise
 
     def __record_start(self, task_id: str) -> None:
         request, backend = self.request, self.backend

@@ -2,12 +2,13 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import celery
 from celery import chord, group
-from celery.exceptions import Ignore, Reject
-from flask import Flask, has_request_context
+from celery.exceptions import Ignore, Reject, Retry
+from flask import Flask, current_app, has_request_context
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import text
 from werkzeug.wrappers import Response
@@ -19,6 +20,15 @@ from tests.processes import PATIENCE
 NOWHERE = "redis://127.0.0.1:1/0"
 
 db = SQLAlchemy()
+
+
+class Gate(celery.Task):  # type: ignore[misc]  # Celery has no types
+    """A base class of its author's, which lets nothing pass."""
+
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+        if "ended" in self.name:
+            raise SystemExit(3)
+        raise Ignore
 
 
 class Site:
@@ -109,6 +119,29 @@ class Site:
         def ignores(self: Any) -> None:
             raise Ignore
 
+        @new(base=Gate)
+        def is_ignored_by_its_base(self: Any) -> None:
+            site.runs.append("in spite of its base")
+
+        @new(base=Gate)
+        def is_ended_by_its_base(self: Any) -> None:
+            site.runs.append("in spite of its base")
+
+        @task
+        def raises_retry(self: Any) -> None:
+            raise Retry("later")
+
+        @task
+        def calls_itself(self: Any, depth: int = 2) -> str:
+            for number in self.track(range(4), "Descending"):
+                if number == 1 and depth:
+                    with suppress(Ignore):
+                        self(depth - 1)
+                elif number == 1:
+                    raise Ignore
+            self.update_state(meta={"current": 3, "total": 4, "status": f"Back at {depth}"})
+            return f"back at {depth}"
+
         @task
         def rejects(self: Any) -> None:
             raise Reject("not for me", requeue=False)
@@ -130,6 +163,10 @@ class Site:
             return has_request_context()
 
         @task
+        def names_its_app(self: Any) -> str:
+            return current_app.name
+
+        @task
         def waits(self: Any) -> str:
             self.update_state(meta={"current": 1, "total": 2, "status": "Waiting"})
             assert site.release.wait(PATIENCE)
@@ -149,6 +186,7 @@ class Site:
 
         site = self
         tasks = [add_up, breaks_after_a_report, succeeds_at_last, never_succeeds, succeeds_silently]
+        tasks += [is_ignored_by_its_base, is_ended_by_its_base, raises_retry, calls_itself]
         tasks += [is_cancelled, ignores, rejects, exits, starts_another, replaces_itself]
         tasks += [sees_the_request, waits, breaks]
         self.ways |= {each.name.rpartition(".")[2]: each.delay for each in tasks}
@@ -164,4 +202,4 @@ class Site:
             "on_commit": on_commit,
             "elsewhere": lambda: self.celery.send_task("another.app.task"),
         }
-        self.add, self.breaks = add, breaks
+        self.add, self.breaks, self.names_its_app = add, breaks, names_its_app

@@ -39,6 +39,13 @@ ENDS: dict[str, dict[str, Any]] = {
     "succeeds_silently": {"state": "SUCCESS", "result": None, "attempt": 5},
     "is_cancelled": {"state": "REVOKED", "status": "Cancelled"},
     "ignores": {"state": "IGNORED", "status": "Ignored"},
+    "is_ignored_by_its_base": {"state": "IGNORED", "status": "Ignored"},
+    "is_ended_by_its_base": {"state": "FAILURE", "status": "The task was ended by SystemExit: 3"},
+    "raises_retry": {
+        "state": "FAILURE",
+        "status": "Retry was raised, but nothing was sent to try the task again: call self.retry() instead.",
+    },
+    "calls_itself": {"state": "SUCCESS", "result": "back at 2", "total": 4},
     "rejects": {"state": "FAILURE", "status": "Rejected: not for me"},
     "exits": {"state": "FAILURE", "status": "The task was ended by SystemExit: 3"},
     "chain": {"state": "SUCCESS", "result": 10},
@@ -339,6 +346,9 @@ def test_with_task_eager_propagates_a_bar_ends_and_the_error_is_raised(
 
 
 def test_a_task_is_a_function_and_can_be_applied_without_redis(site: Site) -> None:
+    for _ in range(2):  # each time in the app's context
+        assert site.names_its_app() == "own_site"
+    assert site.names_its_app.apply().get() == "own_site"
     assert site.add(1, 2) == 3
     assert site.add.apply((1, 2)).get() == 3
     with pytest.raises(ValueError, match="The shelf is empty"):
