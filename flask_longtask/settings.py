@@ -19,6 +19,7 @@ DEFAULTS: dict[str, Any] = {
     # The most bytes of a result that the status object holds; a larger result has an address of its own.
     "LONGTASK_MAX_RESULT_BYTES": 256 * 1024,
     # The most tasks that may wait in a queue; starting one more is refused with 503. 0 for no limit.
+    # A request that starts several, such as a group, starts all of them or none: only the first is ever refused.
     "LONGTASK_MAX_WAITING": 10_000,
     # Texts of the page that replace the English ones, by name; or a function that returns them for a request.
     "LONGTASK_STRINGS": {},

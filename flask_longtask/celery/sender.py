@@ -154,12 +154,19 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
             record | owner_field,
             followers={task_id: follower | owner_field for task_id, follower in followers},
             claim=claim,
-            # A worker sends parts of a task that has been accepted: the bound does not apply to them.
-            most_waiting=0 if in_worker else self.app.longtask_settings["LONGTASK_MAX_WAITING"],
+            most_waiting=self._most_waiting,
             not_after=not_after,
             in_worker=in_worker,
             rank=self._rank(record["queue"], options.get("priority")),
         )
+
+    @property
+    def _most_waiting(self) -> int:
+        """How many tasks may wait for the next one to be accepted; 0 for any number."""
+        # Neither a workflow that is running nor what a request starts is left half done.
+        if self.app.current_worker_task or self.app.requests.has_started():
+            return 0
+        return int(self.app.longtask_settings["LONGTASK_MAX_WAITING"])
 
     def _rank(self, queue_name: str, priority: int | None) -> int:
         """Return how many priorities come before this one in a queue of another broker."""

@@ -72,5 +72,9 @@ class Requests:
     def on_accepted(self, task_id: str, acceptance: Acceptance) -> None:
         """Note that the request has started a task."""
 
+    def has_started(self) -> bool:
+        """Whether the request has started a task."""
+        return False
+
     def refuse(self, outcome: Accepted) -> None:
         """Raise the error for a refused claim."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from celery import shared_task
+from celery import group, shared_task
 from flask import Flask, session
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -199,6 +199,46 @@ def test_two_apps_with_one_celery_app_each_go_by_their_own_settings(guest: Guest
 
     assert starts(one) == [202, 503]
     assert starts(other) == [202, 202]
+
+
+@pytest.mark.parametrize("kind", ["group", "loop"])
+@pytest.mark.parametrize("broker", ["Redis", "memory"])
+def test_a_request_starts_all_of_its_tasks_or_none(database: str, broker: str, kind: str) -> None:
+    # Given an app in which 3 tasks may wait, and a request that starts 5
+    app = Flask("several")
+    app.config["LONGTASK_MAX_WAITING"] = 3
+    app.config["CELERY"] = {
+        "broker_url": database if broker == "Redis" else "memory://",
+        "result_backend": database,
+        "task_default_queue": f"several-{kind}",  # all apps of this process share the memory
+    }
+    celery = LongTask().init_app(app)
+    add_start(app)
+    parts = [wait.si() for _ in range(5)]
+    ways: dict[str, Callable[[], Any]] = {
+        "group": lambda: group(parts).delay(),
+        "loop": lambda: [wait.delay() for _ in range(5)][-1],
+    }
+
+    @app.post("/start-several")
+    @protect
+    def start_several() -> Response:
+        return accepted(ways[kind]())
+
+    def known() -> int:
+        return len(celery.backend.store.client.keys("longtask:task:*"))
+
+    # When there is room for two of them, then all are accepted
+    client, key = app.test_client(), {"Idempotency-Key": "several"}
+    assert client.post("/start").status_code == 202
+    assert client.post("/start-several", headers=key).status_code == 202
+    assert known() == 6
+
+    # And when there is room for none, then none is, and the same request is answered as before
+    assert client.post("/start-several").status_code == 503
+    assert client.post("/start-several", headers=key).status_code == 202
+    assert known() == 6
+    close(celery)
 
 
 def test_the_first_requests_may_come_at_the_same_moment(guest: Guest) -> None:

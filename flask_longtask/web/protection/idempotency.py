@@ -93,6 +93,9 @@ class FlaskRequests(Requests):
         if has_request_context() and acceptance.record is not None:
             kept().setdefault("accepted", {})[task_id] = acceptance.record, acceptance.ahead
 
+    def has_started(self) -> bool:
+        return has_request_context() and not kept().keys().isdisjoint({"accepted", "earlier"})
+
     def refuse(self, outcome: Accepted) -> None:
         raise KeyReused if outcome is Accepted.REUSED else KeyBusy
 
