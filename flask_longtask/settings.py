@@ -1,6 +1,7 @@
 """The extension's own settings, with their defaults, and how they are read from the config and the environment."""
 
 import os
+from math import inf
 from typing import Any
 
 from celery.exceptions import ImproperlyConfigured
@@ -31,6 +32,9 @@ DEFAULTS: dict[str, Any] = {
     "LONGTASK_WRONG_TOKENS": 10,
 }
 
+#: The smallest values of numbers for which 0 makes no sense.
+_MINIMUM = {"LONGTASK_LEASE_SECONDS": 1, "LONGTASK_MAX_ATTEMPTS": 1}
+
 
 def load(app: Flask) -> None:
     """Complete the app's config. Raises ImproperlyConfigured, which names the setting, for an invalid value."""
@@ -55,13 +59,13 @@ def _checked(name: str, value: Any, default: Any) -> Any:
         if isinstance(value, str):
             return value
         raise ImproperlyConfigured(f"{name} must be a string, not {value!r}.")
-    kind, is_whole = type(default), isinstance(default, int)
+    is_whole, minimum = isinstance(default, int), _MINIMUM.get(name, 0)
     try:
-        number = None if isinstance(value, bool) else kind(value)
-    except (TypeError, ValueError):
+        number = None if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
         number = None
-    # `number >= 0` is false for a NaN, too.
-    if number is None or not number >= 0 or (is_whole and number != float(value)):
-        what = "a whole number" if is_whole else "a number"
-        raise ImproperlyConfigured(f"{name} must be {what} of at least 0, not {value!r}.")
-    return number
+    # The comparison is false for a NaN, too.
+    if number is None or not minimum <= number < inf or (is_whole and number % 1):
+        what = "a whole number" if is_whole else "a finite number"
+        raise ImproperlyConfigured(f"{name} must be {what} of at least {minimum}, not {value!r}.")
+    return int(number) if is_whole else number

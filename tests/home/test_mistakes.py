@@ -108,8 +108,13 @@ BAD = [
     ("LONGTASK_LEASE_SECONDS", "half a minute"),
     ("LONGTASK_LEASE_SECONDS", "-1"),
     ("LONGTASK_LEASE_SECONDS", "nan"),
+    ("LONGTASK_LEASE_SECONDS", "inf"),
+    ("LONGTASK_LEASE_SECONDS", "0"),
     ("LONGTASK_CANCEL_GRACE_SECONDS", "5s"),
+    ("LONGTASK_CANCEL_GRACE_SECONDS", "inf"),
     ("LONGTASK_MAX_ATTEMPTS", "2.5"),
+    ("LONGTASK_MAX_ATTEMPTS", "0"),
+    ("LONGTASK_MAX_ATTEMPTS", float("inf")),
     ("LONGTASK_MAX_WAITING", "many"),
     ("LONGTASK_MAX_RESULT_BYTES", "1 MB"),
     ("LONGTASK_WRONG_TOKENS", "ten"),
@@ -121,19 +126,19 @@ BAD = [
 @pytest.mark.parametrize("place", ["config", "environment"])
 @pytest.mark.parametrize(("name", "value"), BAD)
 def test_a_setting_of_no_use_is_named(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str, place: str
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str | float, place: str
 ) -> None:
     app = app_with({"broker_url": REDIS, "result_backend": REDIS})
     if place == "config":
         app.config[name] = value
     else:
-        monkeypatch.setenv(name, value)
+        monkeypatch.setenv(name, str(value))
 
     with pytest.raises(ImproperlyConfigured) as raised:
         LongTask(app)
 
     assert name in str(raised.value)
-    assert value in str(raised.value)
+    assert str(value) in str(raised.value)
     assert is_one_sentence(str(raised.value))
 
 
