@@ -193,6 +193,7 @@ class Site:
         self.ways |= {
             "add": lambda: add.delay(1, 2),
             "add_later": lambda: add.apply_async((1, 2), countdown=3600),
+            "add_too_late": lambda: add.apply_async((1, 2), expires=-5),
             "add_by_apply": lambda: add.apply((1, 2)),
             "chain": (add.s(1, 2) | add.s(3) | add.s(4)).delay,
             "broken_chain": (breaks.s() | add.s(3)).delay,

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import celery
 import pytest
-from celery.app import app_or_default
+from celery.app import app_or_default, default_app
 from celery.exceptions import ImproperlyConfigured
 from celery.result import AsyncResult
 from celery.signals import worker_shutdown
@@ -55,6 +56,7 @@ ENDS: dict[str, dict[str, Any]] = {
 
 #: What a worker does besides, and Celery's own eager mode does not.
 ENDS_BY_MESSAGES: dict[str, dict[str, Any]] = {
+    "add_too_late": {"state": "REVOKED", "attempt": 0},
     "broken_chain": {"state": "FAILURE", "status": "The shelf is empty"},
     "broken_chord": {"state": "FAILURE"},
     "replaces_itself": {"state": "SUCCESS", "result": 23},
@@ -268,14 +270,17 @@ def test_a_worker_leaves_nothing_behind(site: Site) -> None:
         shutdowns.append(1)
 
     worker_shutdown.connect(note)
-    default = app_or_default()
+    # Another app is the default, and this one the current
+    site.celery.set_current()
+    celery.Celery("other", set_as_current=False).set_default()
     site.celery.conf.task_always_eager = True
     with worker(site.app, concurrency=2):
         assert client.get("/health").get_json()["workers"] == 1
         assert ended(client, "add")["state"] == "SUCCESS"
 
     assert shutdowns == [1]
-    assert app_or_default() is default
+    assert app_or_default() is site.celery
+    assert default_app.main == "other"
     assert site.celery.conf.task_always_eager
     wait_until(lambda: {*threading.enumerate()} <= threads, describe=threading.enumerate)
     with worker(site.app):

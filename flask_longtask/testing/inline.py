@@ -2,12 +2,13 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import Context
 from typing import Any, Self
 
 from celery.app import app_or_default
 from celery.concurrency.base import BasePool, apply_target
+from celery.exceptions import TaskRevokedError
 from celery.result import denied_join_result
 from celery.signals import task_failure
 from kombu.utils.imports import symbol_by_name
@@ -92,7 +93,8 @@ class Eager(InMemory):
                     on_ack=message.ack_log_error,
                     on_reject=message.reject_log_error,
                 )
-                with denied_join_result():  # as in a worker: waiting for a result would never end
+                # As in a worker: waiting for a result would never end, and an expired task raises nothing.
+                with denied_join_result(), suppress(TaskRevokedError):
                     request.execute_using_pool(pool)
 
     def _next(self, channel: Any) -> Any:

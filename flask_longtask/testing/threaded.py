@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from celery.app import app_or_default
+from celery.app import app_or_default, default_app
 from celery.contrib.testing.worker import start_worker
 from celery.signals import worker_shutdown
 
@@ -20,6 +20,7 @@ def run_worker(celery_app: Celery, **options: Any) -> Iterator[Any]:
     """Run a worker for this app, with a broker and a store in memory, until the context ends."""
     hijack = celery_app.conf.worker_hijack_root_logger
     current, level = app_or_default(), logging.getLogger().level
+    restore_default = default_app.set_default  # of the app that is the default now
     pool = Pool.has_processes, Pool.can_stop_tasks
     celery_app.conf.worker_hijack_root_logger = False
     try:
@@ -34,7 +35,7 @@ def run_worker(celery_app: Celery, **options: Any) -> Iterator[Any]:
     finally:
         # Undo what Celery changes for the whole process.
         celery_app.conf.worker_hijack_root_logger = hijack
-        current.set_default()
+        restore_default()
         current.set_current()
         logging.getLogger().setLevel(level)
         Pool.has_processes, Pool.can_stop_tasks = pool
