@@ -97,10 +97,8 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         self.steps["consumer"].update(STEPS)
         if self.configured:
             self._complete(self.conf)
-            _ = (
-                self.backend,
-                self.broker_is_store,
-            )  # raises ImproperlyConfigured if they cannot be used
+            # Each of them raises ImproperlyConfigured if it cannot be used.
+            _ = self.backend, self.broker_is_store, self.amqp.create_task_message
         else:
             self.on_after_configure.connect(self._complete)
         adapt(self._tasks, TaskRegistry)

@@ -14,6 +14,7 @@ from functools import cached_property, partial
 from typing import Any
 
 from celery.app import amqp
+from celery.exceptions import ImproperlyConfigured
 from kombu import connection
 from kombu.exceptions import OperationalError
 from redis.exceptions import DataError, RedisError, ResponseError
@@ -23,6 +24,9 @@ from flask_longtask.celery.sending import NotAccepted, Sending, sending
 from flask_longtask.store import Accepted, Claim, Queue, Store
 
 logger = logging.getLogger(__name__)
+
+#: The version of Celery's messages that Longtask understands.
+TASK_PROTOCOL = 2
 
 #: Seconds, at most, between a worker's tries to reconnect to its broker.
 RECONNECT_SECONDS = 3
@@ -77,6 +81,16 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
     """Celery's message sender, used by every way to start a task: `delay`, groups, chains, beat, retries."""
 
     Connection = Connection
+
+    @cached_property
+    def create_task_message(self) -> Callable[..., Any]:
+        """Celery's own function. Raises ImproperlyConfigured if `task_protocol` is not the one that is understood."""
+        protocol = self.app.conf.task_protocol
+        if protocol != TASK_PROTOCOL:
+            raise ImproperlyConfigured(
+                f"LongTask needs Celery's default task_protocol, {TASK_PROTOCOL}, not {protocol!r}."
+            )
+        return super().create_task_message  # type: ignore[no-any-return]
 
     @cached_property
     def send_task_message(self) -> Callable[..., Any]:

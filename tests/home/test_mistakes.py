@@ -77,17 +77,25 @@ def test_a_celery_setting_that_is_missing_or_of_no_use_is_named_at_once(
     assert is_one_sentence(str(raised.value))
 
 
-def test_so_is_that_of_a_celery_app_that_it_is_given_when_it_is_used_at_the_latest() -> None:
-    own = Celery("own", broker=REDIS, backend="rpc://", set_as_current=False)
+@pytest.mark.parametrize("is_configured", [True, False])
+@pytest.mark.parametrize(("setting", "value"), [("result_backend", "rpc://"), ("task_protocol", 1)])
+def test_so_is_that_of_a_celery_app_that_it_is_given_when_it_is_used_at_the_latest(
+    setting: str, value: Any, is_configured: bool
+) -> None:
+    own = Celery("own", set_as_current=False)
+    own.config_from_object({"broker_url": REDIS, "result_backend": REDIS, setting: value})
+    if is_configured:
+        assert own.conf[setting] == value
 
     def use() -> None:
         LongTask(Flask("mistaken"), celery=own)
+        assert not is_configured
         own.send_task("any")
 
     with pytest.raises(ImproperlyConfigured) as raised:
         use()
 
-    assert "result_backend" in str(raised.value)
+    assert setting in str(raised.value)
     assert is_one_sentence(str(raised.value))
 
 
