@@ -160,7 +160,8 @@ class RedisServer(Process):
         return f"redis://127.0.0.1:{self.port}/{database}"
 
     def answers(self) -> bool:
-        with Redis(port=self.port, socket_timeout=1) as client:
+        # By the old protocol, which one without HELLO knows, too.
+        with Redis(port=self.port, socket_timeout=1, protocol=2) as client:
             try:
                 return bool(client.ping())
             except RedisError:

@@ -76,6 +76,18 @@ def test_without_redis_it_says_where_none_answers_and_checks_the_rest(away: Site
     assert {"eviction", "append-only file", "workers", "queues", "clocks"} <= {*unknown}
 
 
+def test_a_redis_that_is_too_old_is_to_be_mended(folder: Path) -> None:
+    # Given a Redis that does not know HELLO, as those before 6.0
+    server = RedisServer("cli-old", folder, False, "--rename-command", "HELLO", "")
+    try:
+        found = findings(Site("tests.cli.site:app", server.url()))
+    finally:
+        server.stop()
+
+    too_old = f"redis://127.0.0.1:{server.port}/0 is a Redis older than 6.0. Use 6.2 or newer."
+    assert found["store"] == found["broker"] == [("mend", too_old)]
+
+
 def test_no_password_is_shown(cli_redis: RedisServer) -> None:
     url = cli_redis.url(2).replace("127.0.0.1", ":geheim@127.0.0.1")
 

@@ -9,8 +9,8 @@ from kombu.utils.url import maybe_sanitize_url
 from flask_longtask.celery.app import Celery
 from flask_longtask.celery.broker.queues import count_waiting
 from flask_longtask.celery.broker.transport import transport_for
-from flask_longtask.cli.doctor.finding import Finding, mend, ok
-from flask_longtask.cli.group import celery_app, sentence
+from flask_longtask.cli.doctor.finding import Finding, mend, no_answer, ok
+from flask_longtask.cli.group import celery_app
 
 
 def answers(_: Flask) -> Iterator[Finding]:
@@ -19,10 +19,8 @@ def answers(_: Flask) -> Iterator[Finding]:
     try:
         waiting = count_waiting(app)
     except OperationalError as error:
-        yield mend(
-            f"No answer from {where}: {sentence(error)} "
-            "Start the broker, or correct broker_url in Celery's settings."
-        )
+        advice = "Start the broker, or correct broker_url in Celery's settings."
+        yield no_answer(where, error, advice)
     else:
         yield ok(
             f"{where} answers: {waiting:,} {'message waits' if waiting == 1 else 'messages wait'}."

@@ -3,6 +3,8 @@
 from enum import Enum
 from typing import NamedTuple
 
+from flask_longtask.cli.group import sentence
+
 
 class Verdict(Enum):
     OK = "ok"
@@ -25,3 +27,10 @@ def mend(text: str) -> Finding:
 
 def unknown(text: str) -> Finding:
     return Finding(Verdict.UNKNOWN, text)
+
+
+def no_answer(where: str, error: Exception, advice: str) -> Finding:
+    """Say why a server cannot be reached, by the error that it or the connection has raised."""
+    if "HELLO" in str(error):  # the first command on a connection, new in Redis 6.0
+        return mend(f"{where} is a Redis older than 6.0. Use 6.2 or newer.")
+    return mend(f"No answer from {where}: {sentence(error)} {advice}")

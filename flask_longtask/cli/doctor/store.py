@@ -7,7 +7,7 @@ from celery.exceptions import ImproperlyConfigured
 from flask import Flask
 from redis.exceptions import RedisError
 
-from flask_longtask.cli.doctor.finding import Finding, mend, ok
+from flask_longtask.cli.doctor.finding import Finding, mend, no_answer, ok
 from flask_longtask.cli.group import celery_app, sentence
 
 #: The oldest supported Redis version.
@@ -23,20 +23,19 @@ def answers(_: Flask) -> Iterator[Finding]:
     where = backend.as_uri()  # without the password
     try:
         server = backend.store.server()
+        if _is_old(server.version):
+            yield mend(f"{where} is Redis {server.version}. Use 6.2 or newer.")
+            return
         presence = backend.store.presence.look()
     except RedisError as error:
-        yield mend(
-            f"No answer from {where}: {sentence(error)} "
-            "Start Redis, or correct result_backend in Celery's settings."
-        )
+        advice = "Start Redis, or correct result_backend in Celery's settings."
+        yield no_answer(where, error, advice)
         return
     if not presence.writable:
         what = (
             "is a replica" if server.is_replica else "accepts no writes: it is full or cannot save"
         )
         yield mend(f"Redis at {where} {what}. See its log and `redis-cli info`.")
-    elif _is_old(server.version):
-        yield mend(f"{where} is Redis {server.version}. Use 6.2 or newer.")
     else:
         yield ok(f"{where} answers: Redis {server.version}.")
 
