@@ -7,6 +7,7 @@ from celery.exceptions import ImproperlyConfigured
 from flask import Flask
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.utils.url import maybe_sanitize_url
+from werkzeug.exceptions import HTTPException, default_exceptions
 
 from flask_longtask import settings, worker_command
 from flask_longtask.celery.app import BACKENDS, Celery, adopt
@@ -17,6 +18,7 @@ from flask_longtask.page import nanobar
 from flask_longtask.settings import DEFAULTS
 from flask_longtask.web import clashes, csrf
 from flask_longtask.web.openapi import document
+from flask_longtask.web.problems import problem
 from flask_longtask.web.protection import idempotency, token
 from flask_longtask.web.protection.protect import protect
 from flask_longtask.web.routes import bp
@@ -25,8 +27,12 @@ from flask_longtask.web.streams.stream import subscribe
 __all__ = ["DEFAULTS", "LongTask"]
 
 
-for blueprint in (document.bp, token.bp):
+for blueprint in (bp, document.bp, token.bp):
     protect(blueprint)
+    blueprint.register_error_handler(HTTPException, problem)
+    # For each code, too: Flask looks for a handler of the code first, and would find the app's own.
+    for code in default_exceptions:
+        blueprint.register_error_handler(code, problem)
 
 
 class LongTask:

@@ -7,7 +7,7 @@ from celery.result import AsyncResult, EagerResult, GroupResult
 from flask import Blueprint, Response, current_app, redirect, render_template, request, url_for
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
-from werkzeug.exceptions import Conflict, HTTPException, NotFound
+from werkzeug.exceptions import Conflict, NotFound
 from werkzeug.wrappers import Response as BaseResponse
 
 from flask_longtask.celery.backend import RedisBackend
@@ -21,11 +21,9 @@ from flask_longtask.web.problems import (
     BadField,
     asking_the_store,
     prefers,
-    problem,
     wants_html,
 )
 from flask_longtask.web.protection import idempotency
-from flask_longtask.web.protection.protect import protect
 from flask_longtask.web.streams import prefer, stream
 
 #: Seconds between two polls of a task: the value of `Retry-After`, and the interval of the pages.
@@ -46,9 +44,7 @@ bp = Blueprint(
     static_url_path="/longtask/static",
     template_folder="templates",
 )
-bp.register_error_handler(HTTPException, problem)
 bp.record_once(lambda state: state.app.url_map.converters.update(longtask_id=ids.TaskIdConverter))
-protect(bp)
 
 
 def accepted(result: AsyncResult | GroupResult) -> BaseResponse:

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 from flask import Blueprint, Response, current_app, redirect, request, session
 from redis.exceptions import RedisError
 from werkzeug.datastructures import WWWAuthenticate
-from werkzeug.exceptions import HTTPException, TooManyRequests, Unauthorized
+from werkzeug.exceptions import TooManyRequests, Unauthorized
 from werkzeug.wrappers import Response as BaseResponse
 
 from flask_longtask.installed import installed
@@ -23,7 +23,7 @@ from flask_longtask.store.guesses import Guesses
 from flask_longtask.web.client import client_address
 from flask_longtask.web.fields import fields
 from flask_longtask.web.owner import ensure_browser, forget
-from flask_longtask.web.problems import problem, wants_html
+from flask_longtask.web.problems import wants_html
 
 _OPEN = frozenset({"longtask.health", "longtask_token.give", "longtask.static", "static"})
 _SESSION_FIELD = "longtask_token"
@@ -32,7 +32,6 @@ _SESSION_FIELD = "longtask_token"
 _LONGEST_PLACE = 2000
 
 bp = Blueprint("longtask_token", __name__)
-bp.register_error_handler(HTTPException, problem)
 
 
 class TokenMissing(Unauthorized):
