@@ -74,6 +74,7 @@ def post(path: str, media_type: str, *headers: str) -> str:
 
 def assert_refused(answer: Answer, before: int, redis: Redis) -> None:
     assert answer.status == 400, answer
+    assert "application/problem+json" in answer.head
     assert tasks(redis) == before
 
 

@@ -1,6 +1,8 @@
 """Errors of LongTask's own and of protected routes are problem documents, whatever handlers the app has."""
 
 from collections.abc import Callable
+from io import BytesIO
+from typing import Any
 
 import pytest
 from celery import shared_task
@@ -9,7 +11,7 @@ from werkzeug.exceptions import default_exceptions
 from werkzeug.test import TestResponse
 from werkzeug.wrappers import Response
 
-from flask_longtask import LongTask, accepted
+from flask_longtask import LongTask, accepted, fields, protect
 from tests.home.conftest import close
 
 Guest = Callable[..., Flask]
@@ -84,3 +86,29 @@ def test_nor_do_they_answer_for_the_token(database: str) -> None:
     assert told(client.post("/session", data={"token": "wrong"})) == problem(401)
     assert told(client.post("/session", data="x", content_type="text/plain")) == problem(415)
     close(celery)
+
+
+#: Bodies that cannot be used, and what they are refused with.
+BODIES: dict[str, tuple[dict[str, Any], int]] = {
+    "text": ({"data": "x", "content_type": "text/plain"}, 415),
+    "too large": ({"data": {"what": "x" * 100}}, 413),
+    "too large a file": ({"data": {"what": (BytesIO(b"x" * 100), "file")}}, 413),
+}
+
+
+@pytest.mark.parametrize(("body", "status"), BODIES.values(), ids=BODIES)
+def test_a_body_that_cannot_be_used_is_refused_by_a_problem_document(
+    guest: Guest, body: dict[str, Any], status: int
+) -> None:
+    app = guest()
+    app.config["MAX_CONTENT_LENGTH"] = 50
+
+    @app.post("/start")
+    @protect
+    def start() -> Response:
+        return accepted(stand.delay(fields().get("what")))
+
+    answer = app.test_client().post("/start", **body)
+
+    assert told(answer) == problem(status)
+    assert answer.json["detail"]

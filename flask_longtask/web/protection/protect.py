@@ -8,6 +8,11 @@ from functools import wraps
 from typing import Any, TypeVar, overload
 
 from flask import Blueprint, Flask, current_app
+from werkzeug.exceptions import (
+    ClientDisconnected,
+    RequestEntityTooLarge,
+    UnsupportedMediaType,
+)
 
 from flask_longtask.celery.broker.queues import QueueFull
 from flask_longtask.celery.sender import QueueAway
@@ -20,7 +25,11 @@ from flask_longtask.web.protection.token import TokenMissing, TooManyTokens, che
 View = TypeVar("View", bound=Callable[..., Any])
 Routes = TypeVar("Routes", Flask, Blueprint)
 
-_REFUSALS = (BadBody, BadField, CrossOrigin, KeyBusy, KeyReused, TokenMissing, TooManyTokens)
+_REFUSALS = (
+    *(BadBody, BadField, CrossOrigin, KeyBusy, KeyReused, TokenMissing, TooManyTokens),
+    # What a body is refused with, by `fields` or by Werkzeug.
+    *(ClientDisconnected, RequestEntityTooLarge, UnsupportedMediaType),
+)
 _OUTAGES = (QueueAway, QueueFull, StoreAway)
 
 
@@ -33,7 +42,8 @@ def protect(target: Any) -> Any:
 
     A protected route refuses a request that a page of another site makes with this browser's cookies (403) and, if
     `LONGTASK_API_TOKEN` is set, a request without this token (401). It honours `Idempotency-Key`. It answers the errors
-    of this extension as problem documents: 503 while the queue cannot be reached, 400 for a BadField.
+    of this extension as problem documents: 503 while the queue cannot be reached, 400 for a BadField. The same holds
+    for a body that is incomplete (400), too large (413), or neither a form nor JSON (415).
 
     As a decorator, it goes below the decorator of the route. Above that, it has no effect::
 
