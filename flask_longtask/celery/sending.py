@@ -7,6 +7,9 @@ from uuid import uuid4
 
 from flask_longtask.store import Acceptance, Accepted, Claim, Queue, Record, Store
 
+#: The most characters of a task's id: RabbitMQ accepts no longer one.
+LONGEST_ID = 255
+
 
 class NotAccepted(Exception):
     """The store has refused a task, so its message was not pushed."""
@@ -17,7 +20,10 @@ class NotAccepted(Exception):
 
 
 class Sending:
-    """A task that is being sent: what the transport needs to record it in the step that pushes its message."""
+    """A task that is being sent: what the transport needs to record it in the step that pushes its message.
+
+    Raises ValueError for an id that is too long, which no address could have.
+    """
 
     #: The store's answer; None until there is one.
     acceptance: Acceptance | None = None
@@ -25,6 +31,11 @@ class Sending:
     def __init__(
         self, store: Store, task_id: str, record: Record, rank: int = 0, **options: Any
     ) -> None:
+        for each in (task_id, *options.get("followers", ())):
+            if len(each) > LONGEST_ID:
+                raise ValueError(
+                    f"The id of a task must have at most {LONGEST_ID} characters, not {len(each)}."
+                )
         self.store = store
         self.task_id = task_id
         self.record = record

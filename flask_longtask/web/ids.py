@@ -5,8 +5,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 
 from werkzeug.routing import BaseConverter
 
-#: The most characters of an id: RabbitMQ accepts no longer one.
-LONGEST = 255
+from flask_longtask.celery.sending import LONGEST_ID
 
 #: Ids that clients and proxies leave unchanged in a path. They resolve `.` and `..`.
 _PLAIN = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]+")
@@ -16,7 +15,7 @@ _ENCODED = "~"
 
 def is_id(text: str) -> bool:
     """Whether this can be the id of a task."""
-    return 1 <= len(text) <= LONGEST
+    return 1 <= len(text) <= LONGEST_ID
 
 
 class TaskIdConverter(BaseConverter):

@@ -12,6 +12,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from flask_longtask.celery.backend import RedisBackend
 from flask_longtask.celery.broker.queues import count_waiting
+from flask_longtask.celery.sending import LONGEST_ID
 from flask_longtask.installed import installed
 from flask_longtask.json_text import dumps, plain
 from flask_longtask.status import ENDED_STATES
@@ -190,7 +191,7 @@ def statuses() -> Response:
     if not 1 <= len(task_ids) <= MOST_IDS:
         raise BadField("id", f"must be given 1 to {MOST_IDS} times.")
     if not all(map(ids.is_id, task_ids)):
-        raise BadField("id", f"must have 1 to {ids.LONGEST} characters.")
+        raise BadField("id", f"must have 1 to {LONGEST_ID} characters.")
     statuses = permission.permitted(_describe(task_ids), "read")
     if prefers("application/json", stream.MIMETYPE) == stream.MIMETYPE:
         return stream.stream(statuses)

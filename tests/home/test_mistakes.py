@@ -13,6 +13,7 @@ import pytest
 from celery import Celery, Task, shared_task
 from celery.exceptions import ImproperlyConfigured
 from flask import Flask
+from redis import Redis
 from werkzeug.wrappers import Response
 
 from flask_longtask import LongTask, QueueAway, StoreAway, accepted
@@ -237,6 +238,39 @@ def test_a_task_that_was_never_sent_is_refused_in_a_sentence(guest: Guest) -> No
 
     assert "never-sent" in str(raised.value)
     assert is_one_sentence(str(raised.value))
+
+
+TOO_LONG = "x" * 256
+LONGEST = "x" * 255
+
+
+def sent(redis: str) -> int:
+    with Redis.from_url(redis) as client:
+        return client.llen("celery") + len([*client.scan_iter("longtask:task:*")])
+
+
+@pytest.mark.parametrize("is_eager", [False, True], ids=["sent", "eager"])
+def test_an_id_that_is_too_long_for_an_address_is_refused_before_anything_is_sent(
+    guest: Guest, database: str, is_eager: bool
+) -> None:
+    app = guest()
+    app.extensions["celery"].conf.task_always_eager = is_eager
+    with app.test_request_context("/"):
+        with pytest.raises(ValueError, match="255") as raised:
+            report.apply_async(task_id=TOO_LONG)
+        assert is_one_sentence(str(raised.value))
+        assert not sent(database)
+
+        location = accepted(report.apply_async(task_id=LONGEST)).headers["Location"]
+    assert app.test_client().get(location).json["task_id"] == LONGEST
+
+
+def test_so_is_that_of_a_later_step(guest: Guest, database: str) -> None:
+    app = guest()
+    steps = report.s() | report.s().set(task_id=TOO_LONG)
+    with app.app_context(), pytest.raises(ValueError, match="255"):
+        steps.apply_async()
+    assert not sent(database)
 
 
 def test_longtask_twice_is_longtask_once(guest: Guest) -> None:

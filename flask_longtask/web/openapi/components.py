@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask_longtask.web.ids import LONGEST
+from flask_longtask.celery.sending import LONGEST_ID
 from flask_longtask.web.openapi.parts import HTML, complete_object, header, problem
 from flask_longtask.web.protection.idempotency import HEADER, LONGEST_KEY
 
@@ -27,7 +27,7 @@ _RESPONSES: dict[str, Any] = {
     "503": problem("Redis or the broker is away, or the queue is full.", **_RETRY_AFTER),
 }
 
-ID = {"type": "string", "minLength": 1, "maxLength": LONGEST}
+ID = {"type": "string", "minLength": 1, "maxLength": LONGEST_ID}
 
 _TIME = {"type": ["string", "null"], "format": "date-time"}
 
