@@ -224,6 +224,35 @@ def test_a_bar_follows_its_href_and_survives_a_move(page: Page, site: WebServer)
     requests.delete(f"{site.url}/status/{first}", timeout=PATIENCE).raise_for_status()
 
 
+APPEND = """(href) => {
+    const bar = document.createElement('long-task');
+    if (href) bar.setAttribute('href', href);
+    document.body.append(bar);
+}"""
+
+
+@pytest.mark.parametrize("href", [None, "/nonsense"], ids=["no address", "a bad one"])
+def test_a_bar_may_be_given_its_address_when_it_is_on_the_page(
+    page: Page, site: WebServer, href: str | None
+) -> None:
+    page.goto(site.url)
+    page.evaluate(
+        """() => addEventListener('error', (event) => {
+            window.told = event.message;
+            event.preventDefault();
+        })"""
+    )
+    page.evaluate(APPEND, href)
+    if href:
+        assert "is not the address of a task" in page.evaluate("told")
+    task_id = started(site, steps=1000)
+    page.locator("long-task").evaluate(
+        "(bar, id) => bar.setAttribute('href', `/status/${id}`)", task_id
+    )
+    moves(tasks_of(page))
+    cancel_all(page)
+
+
 def test_the_pause_between_requests_is_an_attribute_of_the_script(
     page: Page, site: WebServer
 ) -> None:

@@ -58,7 +58,7 @@ export class LongTaskElement extends HTMLElement {
   }
 
   attributeChangedCallback() {
-    if (!this.#stop) return;
+    if (!this.isConnected) return;
     this.disconnectedCallback();
     this.task = null;
     this.#isNews = true;
