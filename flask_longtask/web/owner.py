@@ -17,16 +17,18 @@ _FIRST_OWNER = "longtask_owner"
 
 def user() -> str | None:
     """Return the user that `identify` names, or without `identify` Flask-Login's user; None if there is none."""
-    identify = installed().identify
-    if identify is None:
-        return _login_user() if hasattr(current_app, "login_manager") else None
-    name = current_app.ensure_sync(identify)()
+    if identify := installed().identify:
+        name, said_by = current_app.ensure_sync(identify)(), "identify()"
+    elif hasattr(current_app, "login_manager"):
+        name, said_by = _login_user(), "get_id()"
+    else:
+        return None
     if not isinstance(name, str | int | None):
-        raise TypeError(f"identify() must return a str, an int or None, not {name!r}.")
+        raise TypeError(f"{said_by} must return a str, an int or None, not {name!r}.")
     return None if name is None or name == "" else str(name)
 
 
-def _login_user() -> str | None:
+def _login_user() -> object:
     """Return the id of Flask-Login's user, or None."""
     from flask_login import current_user  # noqa: PLC0415  # imported only if the app uses it
 

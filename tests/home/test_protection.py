@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from celery import group, shared_task
 from flask import Flask, session
+from flask_login import LoginManager, UserMixin
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from werkzeug.wrappers import Response
@@ -155,6 +156,30 @@ def test_who_is_asking_may_be_a_number_or_nobody(guest: Guest, said: Any, kept: 
 
     assert client.get(address).status_code == 200
     assert owners == [kept]
+
+
+@pytest.mark.parametrize(("said", "kept"), [(7, "7"), ("ann", "ann")])
+def test_so_may_the_user_that_flask_login_knows(guest: Guest, said: Any, kept: str) -> None:
+    class User(UserMixin):  # type: ignore[misc]  # Flask-Login has no types
+        def get_id(self) -> Any:
+            return said
+
+    owners = []
+
+    def authorize(task: dict[str, Any], action: str) -> bool:
+        owners.append(task["owner"])
+        return True
+
+    app = guest(authorize=authorize)
+    LoginManager(app).request_loader(lambda request: User())
+    add_start(app)
+    client = app.test_client()
+
+    address = client.post("/start", headers={"Idempotency-Key": "1"}).headers["Location"]
+
+    assert client.get(address).status_code == 200
+    assert owners == [kept]
+    assert len(client.get("/tasks").json["tasks"]) == 1
 
 
 def test_what_identify_raises_is_the_apps_own_affair(guest: Guest) -> None:
