@@ -57,8 +57,8 @@ def accepted(result: AsyncResult | GroupResult) -> BaseResponse:
     For a group, chunks, or a chain that ends in a group, `Location` is the address of all of its tasks, and the body
     is `{"tasks": {"<id>": status object}}`.
 
-    Raises TypeError if `result` is not an AsyncResult or GroupResult, as `delay` and `apply_async` return, and
-    RuntimeError for a task that this extension has no record of.
+    Raises TypeError if `result` is not an AsyncResult or GroupResult, as `delay` and `apply_async` return, ValueError
+    for a group of no tasks, and RuntimeError for a task that this extension has no record of.
     """
     if isinstance(result, GroupResult):
         return _accepted_group(result)
@@ -74,6 +74,8 @@ def accepted(result: AsyncResult | GroupResult) -> BaseResponse:
 
 def _accepted_group(result: GroupResult) -> BaseResponse:
     tasks = [_started(part) for part in _parts(result)]
+    if not tasks:
+        raise ValueError("accepted() was given a group of no tasks, so there is nothing to follow.")
     by_id = {task["task_id"]: task for task in tasks}
     location = _address("longtask.statuses", id=[*by_id][:MOST_IDS])
     return _accepted({"tasks": by_id}, location, page=_address("longtask.tasks"))

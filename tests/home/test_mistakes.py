@@ -10,7 +10,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from celery import Celery, Task, shared_task
+from celery import Celery, Task, group, shared_task
 from celery.exceptions import ImproperlyConfigured
 from flask import Flask
 from redis import Redis
@@ -271,6 +271,15 @@ def test_so_is_that_of_a_later_step(guest: Guest, database: str) -> None:
     with app.app_context(), pytest.raises(ValueError, match="255"):
         steps.apply_async()
     assert not sent(database)
+
+
+@pytest.mark.parametrize("nothing", [group([]), report.chunks([], 10)], ids=["group", "chunks"])
+def test_a_group_of_no_tasks_is_refused_in_a_sentence(guest: Guest, nothing: Any) -> None:
+    app = guest()
+    with app.test_request_context("/"), pytest.raises(ValueError, match="no tasks") as raised:
+        accepted(nothing.apply_async())
+
+    assert is_one_sentence(str(raised.value))
 
 
 def test_longtask_twice_is_longtask_once(guest: Guest) -> None:
