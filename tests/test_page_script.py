@@ -49,9 +49,9 @@ def prefixed(redis_server: RedisServer, folder: Path) -> Iterator[WebServer]:
 pytestmark = pytest.mark.usefixtures("worker")
 
 
-def started(site: WebServer, **values: Any) -> str:
+def started(site: WebServer, path: str = "/start", **values: Any) -> str:
     """The id of a task that somebody else has started."""
-    answer = requests.post(f"{site.url}/start", data=values, timeout=PATIENCE)
+    answer = requests.post(f"{site.url}{path}", data=values, timeout=PATIENCE)
     return str(answer.json()["task_id"])
 
 
@@ -281,6 +281,17 @@ def test_a_bar_of_a_task_that_does_not_exist_says_so(page: Page, site: WebServer
     page.goto(f"{site.url}/bare/never")
     expect(tasks_of(page)).to_contain_text("Unknown")
     expect(page.get_by_role("button", name="Cancel")).to_be_hidden()
+
+
+def test_whether_a_task_is_scheduled_is_not_decided_by_the_clock_of_the_browser(
+    page: Page, site: WebServer
+) -> None:
+    task_id = started(site, "/later")
+    page.add_init_script("const now = Date.now; Date.now = () => now() + 3_600_000;")
+    page.goto(f"{site.url}/bare/{task_id}")
+    expect(tasks_of(page)).to_contain_text("Scheduled for")
+    assert tasks_of(page).get_attribute("data-phase") == "scheduled"
+    cancel_all(page)
 
 
 def test_the_looks_follow_the_properties_of_the_style_sheet(page: Page, site: WebServer) -> None:

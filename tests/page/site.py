@@ -58,6 +58,11 @@ def start() -> Response:
     return accepted(tasks.stepping.delay(steps, seconds("pause", default=0.05, maximum=60)))
 
 
+@app.post("/later")
+def later() -> Response:
+    return accepted(tasks.stepping.apply_async((1, 0), countdown=600))
+
+
 @app.post("/fail")
 def fail() -> Response:
     return accepted(tasks.failing.delay())

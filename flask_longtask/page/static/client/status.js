@@ -4,7 +4,6 @@ const PHASE_OF_END = {
   SUCCESS: 'done', FAILURE: 'failed', REVOKED: 'cancelled', IGNORED: 'ended', REJECTED: 'ended', UNREADABLE: 'ended',
 };
 const EVENT_OF_END = { done: 'success', failed: 'failure', ended: 'failure', cancelled: 'cancelled', expired: 'expired' };
-const ISO_TIME = /\b\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)/;
 
 /** Completes a status object: a start route may answer only some of its fields, at least the id. */
 export function wholeStatus(task) {
@@ -16,8 +15,8 @@ export function phaseOf({ state, status, finished }) {
   if (finished) return 'ended';
   if (state === 'RETRY') return 'retry';
   if (state !== 'PENDING') return 'running';
-  const [time] = status.match(ISO_TIME) ?? [];
-  return new Date(time) > Date.now() ? 'scheduled' : 'waiting';
+  // The server's own words: by its clock, and not by this computer's, which may be wrong.
+  return status.startsWith('Scheduled ') ? 'scheduled' : 'waiting';
 }
 
 export function isEnd(phase) {
