@@ -50,13 +50,16 @@ class Clashes:
 
     def give_way(self) -> None:
         """If the app has its own route at this address, route the request as Flask would without our rules."""
-        rules = self._present_rules()
         # For OPTIONS and 405, Flask lists the methods of an address.
         is_about_methods = request.method == "OPTIONS" or isinstance(
             request.routing_exception, MethodNotAllowed
         )
-        ours = request.url_rule
-        is_contested = ours and _is_ours(ours) and _first_part(ours) in rules.contested
+        rule = request.url_rule
+        ours = rule if rule and _is_ours(rule) else None
+        if not (ours or is_about_methods):
+            return  # before _present_rules() counts all rules of the app
+        rules = self._present_rules()
+        is_contested = ours and _first_part(ours) in rules.contested
         if not rules.contested or not (is_about_methods or is_contested):
             return
         adapter = _adapter(rules.own)

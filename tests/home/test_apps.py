@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from celery import Celery, shared_task
@@ -348,6 +349,26 @@ def test_bars_that_could_not_be_followed_are_refused_with_what_helps(guest: Gues
 
     assert "its own route" in str(raised.value)
     assert "url_prefix" in str(raised.value)
+
+
+def test_a_request_of_the_apps_own_costs_nothing_by_its_number_of_routes(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = guest()
+
+    @app.get("/tasks/own", endpoint="own_tasks")
+    def own_tasks() -> str:
+        return "own"
+
+    counts = Mock(wraps=app.url_map.iter_rules)
+    monkeypatch.setattr(app.url_map, "iter_rules", counts)
+    client = app.test_client()
+
+    assert client.get("/tasks/own").text == "own"
+    assert client.get("/nowhere").status_code == 404
+    assert counts.call_count == 0
+    assert client.get("/health").status_code == 200
+    assert counts.call_count
 
 
 def test_a_route_that_hides_one_of_ours_is_told_in_the_log(
