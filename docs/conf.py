@@ -19,7 +19,6 @@ default_role = "code"
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_type_aliases = {"Identify": "flask_longtask.web.owner.Identify"}
 
 nitpicky = True
 # Names of other libraries: the build is offline, so it cannot link to their documentation.

@@ -59,12 +59,30 @@ class LongTask:
 
     protect = staticmethod(protect)
 
-    def __init__(self, app: Flask | None = None, **options: Any) -> None:
-        self._options = _checked(options)
+    def __init__(
+        self,
+        app: Flask | None = None,
+        *,
+        url_prefix: str | None = None,
+        celery: PlainCelery | None = None,
+        authorize: Authorize | None = None,
+        identify: Identify | None = None,
+    ) -> None:
+        self._options = _given(
+            url_prefix=url_prefix, celery=celery, authorize=authorize, identify=identify
+        )
         if app is not None:
             self.init_app(app)
 
-    def init_app(self, app: Flask, **options: Any) -> Celery:
+    def init_app(
+        self,
+        app: Flask,
+        *,
+        url_prefix: str | None = None,
+        celery: PlainCelery | None = None,
+        authorize: Authorize | None = None,
+        identify: Identify | None = None,
+    ) -> Celery:
         """Install the extension in an app, and return its Celery app. A second call for the same app changes nothing.
 
         Raises RuntimeError for a second call with other options, and celery.exceptions.ImproperlyConfigured, which
@@ -72,22 +90,23 @@ class LongTask:
         """
         if not isinstance(app, Flask):
             raise TypeError(f"app must be a Flask app, not {type(app).__name__}.")
-        given = {**self._options, **_checked(options)}
+        options = self._options | _given(
+            url_prefix=url_prefix, celery=celery, authorize=authorize, identify=identify
+        )
         if EXTENSION not in app.extensions:
-            return _install(app, **given)
+            return _install(app, **options)
         already: Installed = app.extensions[EXTENSION]
-        for name, option in given.items():
-            if option is not None and option != getattr(already, name):
+        for name, option in options.items():
+            if option != getattr(already, name):
                 raise RuntimeError(
                     f"The app {app.name!r} already has LongTask, with a different {name}."
                 )
         return already.celery
 
 
-def _checked(options: dict[str, Any]) -> dict[str, Any]:
-    if unknown := options.keys() - {"url_prefix", "celery", "authorize", "identify"}:
-        raise TypeError(f"LongTask has no option {min(unknown)!r}.")
-    return options
+def _given(**options: Any) -> dict[str, Any]:
+    """Return the options without those that are None."""
+    return {name: option for name, option in options.items() if option is not None}
 
 
 def _install(

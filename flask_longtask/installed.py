@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +14,13 @@ if TYPE_CHECKING:
 
 EXTENSION = "longtask"
 
+_Name = str | int | None
+
 #: Returns the user of the current request, as the app names them; None if there is no known user.
-Identify = Callable[[], str | None]
+Identify = Callable[[], _Name | Awaitable[_Name]]
 
 #: Returns whether the user may "read", "cancel" or "list" a task, which is given as a status object.
-Authorize = Callable[[dict[str, Any], str], bool]
+Authorize = Callable[[dict[str, Any], str], bool | Awaitable[bool]]
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Mistakes raise an error that names their cause. What only looks like a mistake works."""
 
+import inspect
 import logging
 import os
 import subprocess
@@ -184,11 +185,14 @@ def test_the_apps_config_goes_before_the_environment(
     close(celery)
 
 
-def test_an_option_that_there_is_not_is_named() -> None:
-    with pytest.raises(TypeError, match="prefix") as raised:
-        LongTask(app_with(None), prefix="/jobs")
+@pytest.mark.parametrize("use", [LongTask, LongTask().init_app], ids=["at once", "init_app"])
+def test_an_option_that_there_is_not_is_named(use: Callable[..., Any]) -> None:
+    with pytest.raises(TypeError, match="'prefix'"):
+        use(app_with(None), prefix="/jobs")
 
-    assert is_one_sentence(str(raised.value))
+    # And by a type checker before the app is run
+    kinds = [parameter.kind for parameter in inspect.signature(use).parameters.values()]
+    assert inspect.Parameter.VAR_KEYWORD not in kinds
 
 
 @pytest.mark.parametrize("given", [Flask("wrong"), "celery", REDIS], ids=["app", "name", "url"])
