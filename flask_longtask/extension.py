@@ -50,7 +50,8 @@ class LongTask:
     `identify` is for an app that knows its users: called without arguments during a request, it returns a str that
     names the user, or None. Idempotency keys and the list of tasks then belong to the user, in whatever browser.
     Without `identify` they belong to Flask-Login's user if the app has one, else to the browser. The keys of a client
-    without a session belong to its address. An address has no list of tasks.
+    without a session belong to its address. An address has no list of tasks. `identify` may be an async function, but
+    not if async views start tasks.
 
     `authorize(task, action)` returns whether the user may "read", "cancel" or "list" a task. `task` is the status
     object with one more key, `owner`: the user who started the task, or None. Without `authorize`, whoever
