@@ -10,10 +10,14 @@ from typing import Any
 
 import celery
 from celery.app import app_or_default
-from flask import Flask, g
+from flask import Flask
+from flask.globals import app_ctx
 from flask.signals import appcontext_pushed, appcontext_tearing_down
 
 from flask_longtask.installed import EXTENSION
+
+#: The attribute of an app context that holds the Celery app to return to. In `g` the app would see it.
+_BEFORE = "longtask_celery_before"
 
 
 def make_current(celery_app: celery.Celery, flask_app: Flask, is_given: bool) -> None:
@@ -39,12 +43,12 @@ def make_current(celery_app: celery.Celery, flask_app: Flask, is_given: bool) ->
 
 
 def _push(sender: Flask, **_: object) -> None:
-    g.longtask_celery_before = app_or_default()
+    vars(app_ctx)[_BEFORE] = app_or_default()
     sender.extensions[EXTENSION].celery.set_current()
 
 
 def _pop(sender: Flask, **_: object) -> None:
-    if before := g.pop("longtask_celery_before", None):
+    if before := vars(app_ctx).pop(_BEFORE, None):
         before.set_current()
 
 

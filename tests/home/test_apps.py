@@ -8,7 +8,7 @@ from unittest.mock import Mock
 import pytest
 from celery import Celery, shared_task
 from celery import current_app as current_celery
-from flask import Blueprint, Flask, request
+from flask import Blueprint, Flask, g, request
 from flask_wtf.csrf import CSRFProtect
 from redis import Redis
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
@@ -349,6 +349,16 @@ def test_bars_that_could_not_be_followed_are_refused_with_what_helps(guest: Gues
 
     assert "its own route" in str(raised.value)
     assert "url_prefix" in str(raised.value)
+
+
+def test_nothing_of_longtask_is_in_the_apps_g(guest: Guest) -> None:
+    app = guest()
+
+    @app.get("/g")
+    def names() -> list[str]:
+        return list(g)
+
+    assert app.test_client().get("/g").json == []
 
 
 def test_a_request_of_the_apps_own_costs_nothing_by_its_number_of_routes(
