@@ -22,7 +22,7 @@ class NotAccepted(Exception):
 class Sending:
     """A task that is being sent: what the transport needs to record it in the step that pushes its message.
 
-    Raises ValueError for an id that is too long, which no address could have.
+    Raises ValueError for an id of more than LONGEST_ID characters: its status address would be a 404.
     """
 
     #: The store's answer; None until there is one.

@@ -27,7 +27,7 @@ Routes = TypeVar("Routes", Flask, Blueprint)
 
 _REFUSALS = (
     *(BadBody, BadField, CrossOrigin, KeyBusy, KeyReused, TokenMissing, TooManyTokens),
-    # What a body is refused with, by `fields` or by Werkzeug.
+    # For a body that cannot be used: raised by `fields`, or by Werkzeug itself.
     *(ClientDisconnected, RequestEntityTooLarge, UnsupportedMediaType),
 )
 _OUTAGES = (QueueAway, QueueFull, StoreAway)
