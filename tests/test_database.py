@@ -112,6 +112,7 @@ def test_a_lock_that_goes_in_time_is_waited_for(database: Database) -> None:
     wait_until(is_waited_for)
 
 
+@pytest.mark.long
 def test_a_task_waits_longer_than_a_request(
     database: Database, folder: Path, redis_of_databases: RedisServer
 ) -> None:

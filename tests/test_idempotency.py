@@ -362,6 +362,7 @@ def test_who_asks_meanwhile_waits_until_the_first_has_been_answered(
     assert (earlier and earlier.id) == task_id
 
 
+@pytest.mark.long
 def test_as_long_as_a_request_takes_the_same_one_is_refused_and_soon_after_its_process_has_died_is_not(
     app: Any, request_with: Any
 ) -> None:

@@ -284,6 +284,7 @@ def test_an_import_that_does_not_exist_is_404(client: Any) -> None:
 # ------------------------------------------------------------------ large files
 
 
+@pytest.mark.long
 def test_a_large_file_takes_no_more_memory_than_a_small_one(
     own: tuple[WebServer, Worker],
     large_file: Path,

@@ -101,6 +101,7 @@ def test_what_is_refused_for_good_fails_at_once(site: Site, mail_server: MailSer
     assert mail_server.tries["nobody@example.com"] == 1
 
 
+@pytest.mark.long
 def test_a_server_that_does_not_answer_is_left_and_tried_again(
     mail_server: MailServer, redis_server: RedisServer, folder: Path
 ):

@@ -235,6 +235,7 @@ def test_flower_shows_the_tasks_to_those_who_may_see_them(redis_server: RedisSer
             worker.stop()
 
 
+@pytest.mark.long
 def test_a_worker_in_the_background(redis_server: RedisServer, folder: Path, tmp_path: Path):
     url = redis_server.url(11)
 

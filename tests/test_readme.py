@@ -161,6 +161,7 @@ def try_to_kill_the_worker(everything: Process, clone: Path, settings: dict[str,
     assert "its worker was lost" in streamed
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_the_three_terminals_do_the_same(clone: Path, settings: dict[str, str]) -> None:
     for command in INSTALL:

@@ -469,7 +469,13 @@ def run_pytest(folder: Path, test: str, *arguments: str) -> subprocess.Completed
     )
 
 
-@pytest.mark.parametrize("arguments", [[], ["-p", "xdist", "-n", "2"]], ids=["alone", "xdist"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param([], id="alone"),
+        pytest.param(["-p", "xdist", "-n", "2"], id="xdist", marks=pytest.mark.long),
+    ],
+)
 def test_the_fixtures_work_in_a_project_of_its_own(tmp_path: Path, arguments: list[str]) -> None:
     run = run_pytest(tmp_path, PROJECT, *arguments)
 

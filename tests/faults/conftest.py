@@ -51,7 +51,7 @@ def took(request: pytest.FixtureRequest, all_took: dict[str, dict[str, float]]) 
     return all_took.setdefault(request.node.name, {})
 
 
-@pytest.fixture(params=["redis", "rabbitmq"])
+@pytest.fixture(params=["redis", pytest.param("rabbitmq", marks=pytest.mark.long)])
 def system(request: pytest.FixtureRequest) -> Iterator[System]:
     """A system with each broker. A dead worker is detected by our lease, or by RabbitMQ itself."""
     system: System = request.getfixturevalue(f"on_{request.param}")

@@ -12,7 +12,7 @@ from tests.faults.system import System
 from tests.processes import PATIENCE, RabbitServer, RedisServer, wait_until
 
 
-@pytest.fixture(scope="module", params=["redis", "rabbitmq"])
+@pytest.fixture(scope="module", params=["redis", pytest.param("rabbitmq", marks=pytest.mark.long)])
 def broker(request: pytest.FixtureRequest, folder: Path) -> Iterator[RedisServer | RabbitServer]:
     kind = RedisServer if request.param == "redis" else RabbitServer
     server = kind(f"broker-{request.param}", folder)

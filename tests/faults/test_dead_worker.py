@@ -89,6 +89,7 @@ def test_a_task_whose_process_is_killed_is_started_again_at_once_and_not_for_eve
     assert [system.runs(task_id), system.runs(other)] == [2, 1]
 
 
+@pytest.mark.long
 def test_a_task_that_kills_its_worker_each_time_ends_as_failure_and_holds_nobody_up(
     system: System, took: dict[str, float]
 ) -> None:
@@ -329,6 +330,7 @@ def test_a_chord_is_told_of_a_task_whose_worker_died_at_the_end(system: System) 
     assert (system.runs(second), system.runs(body)) == (1, 1)
 
 
+@pytest.mark.long
 def test_ctrl_c_of_run_sh_loses_nothing(
     system: System, folder: Path, took: dict[str, float]
 ) -> None:

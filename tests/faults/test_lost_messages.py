@@ -201,6 +201,7 @@ def told(system: System, task_id: str) -> dict[str, Any]:
     return dict(answer.json()) if answer.ok else {}
 
 
+@pytest.mark.long
 def test_a_bar_whose_web_server_died_before_it_had_published_ends(
     systems: list[System], took: dict[str, float]
 ) -> None:
@@ -228,6 +229,7 @@ def forgetful(folder: Path) -> Iterator[System]:
     system.stop()
 
 
+@pytest.mark.long
 def test_only_the_end_of_a_task_starts_the_time_after_which_it_is_forgotten(
     forgetful: System,
 ) -> None:

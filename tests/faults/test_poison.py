@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from tests.faults.system import System
 from tests.processes import PATIENCE, RabbitServer, RedisServer, Worker, wait_until
 
+pytestmark = pytest.mark.long
+
 #: Texts that a stranger may push and that are not messages at all.
 GARBAGE = [
     b"x",

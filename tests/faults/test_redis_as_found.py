@@ -56,6 +56,7 @@ def put_another_type(redis: Redis, name: str, kind: str) -> None:
     pipeline.execute()
 
 
+@pytest.mark.long
 def test_another_type_at_any_key_is_mended(system: System) -> None:
     worker = system.worker("worker")
     browser = requests.Session()

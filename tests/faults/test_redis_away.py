@@ -127,7 +127,9 @@ def asks(task_id: str) -> list[Ask]:
     ]
 
 
-@pytest.mark.parametrize("fault", [stopped, frozen, paused, full, read_only])
+@pytest.mark.parametrize(
+    "fault", [stopped, frozen, pytest.param(paused, marks=pytest.mark.long), full, read_only]
+)
 def test_while_redis_is_away_all_is_answered_and_tasks_go_on(
     system: System, fault: Fault, took: dict[str, float]
 ) -> None:
@@ -201,6 +203,7 @@ def test_while_redis_is_away_all_is_answered_and_tasks_go_on(
     wait_until(lambda: requests.get(f"{url}/health", timeout=PATIENCE).json()["workers"] == 2)
 
 
+@pytest.mark.long
 def test_just_after_an_outage_no_task_is_taken_from_a_worker_that_comes_back_later(
     folder: Path,
 ) -> None:
@@ -228,6 +231,7 @@ def test_just_after_an_outage_no_task_is_taken_from_a_worker_that_comes_back_lat
         system.stop()
 
 
+@pytest.mark.long
 def test_a_worker_whose_connections_were_broken_keeps_the_task_that_it_runs_and_loses_no_other(
     system: System,
 ) -> None:
@@ -253,7 +257,7 @@ def test_every_route_is_among_those_that_are_asked_while_redis_is_away(system: S
     assert routes == {(ask.method, ask.route) for ask in asks("")}
 
 
-@pytest.mark.parametrize("fault", [stopped, frozen])
+@pytest.mark.parametrize("fault", [stopped, pytest.param(frozen, marks=pytest.mark.long)])
 def test_while_redis_is_away_the_page_says_so_keeps_its_bars_and_goes_on_by_itself(
     system: System, page: Page, fault: Fault, took: dict[str, float]
 ) -> None:

@@ -239,9 +239,8 @@ def test_a_request_starts_all_of_its_tasks_or_none(database: str, broker: str, k
     }
     celery = LongTask().init_app(app)
     add_start(app)
-    parts = [wait.si() for _ in range(5)]
     ways: dict[str, Callable[[], Any]] = {
-        "group": lambda: group(parts).delay(),
+        "group": lambda: group(wait.si() for _ in range(5)).delay(),
         "loop": lambda: [wait.delay() for _ in range(5)][-1],
     }
 
