@@ -59,12 +59,8 @@ def _follow_async_views(flask_app: Flask, celery_app: celery.Celery) -> None:
     def with_current(view: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
         @wraps(view)
         async def current(*args: Any, **kwargs: Any) -> Any:
-            before = app_or_default()
-            celery_app.set_current()
-            try:
+            with celery_app.as_current():
                 return await view(*args, **kwargs)
-            finally:
-                before.set_current()
 
         return async_to_sync(current)
 

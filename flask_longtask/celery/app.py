@@ -1,12 +1,14 @@
 """An adopted Celery app: it has the store's clock, our transports, sender, result backend and worker steps."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, cast
 from urllib.parse import urlsplit
 
 import celery
+from celery.app import app_or_default
 from celery.exceptions import ImproperlyConfigured
 from flask import Flask, current_app, has_app_context
 from kombu.utils.imports import symbol_by_name
@@ -144,6 +146,16 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
             )
         return backend
 
+    @contextmanager
+    def as_current(self) -> Iterator[None]:
+        """Make this the current Celery app of this thread, and then the one that was current before."""
+        before = app_or_default()
+        self.set_current()
+        try:
+            yield
+        finally:
+            before.set_current()
+
     def now(self) -> datetime:
         """Return the time by Redis's clock, from which Celery counts `countdown` and `expires`."""
         try:
@@ -187,6 +199,11 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
     def _transport_for(self, url: str) -> str | None:
         return self.conf.broker_transport or transport.transport_for(url)
 
+    def _is_ours(self, url: str) -> bool:
+        """Whether our transport leads to this broker."""
+        ours = transport.transport_for(url)
+        return ours is not None and self._transport_for(url) == ours
+
     @cached_property
     def message_store(self) -> Store | None:
         """The store that leases messages; None if they are not kept in Redis by our transport.
@@ -196,8 +213,7 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         if self.broker_is_store:
             return self.backend.store
         url = self.write_url()
-        is_leased = self._transport_for(url) == transport.transport_for(url) is not None
-        if not is_leased or not url.startswith(("redis", "sentinel")):
+        if not self._is_ours(url) or not url.startswith(("redis", "sentinel")):
             return None
         self._message_connection = self.connection_for_write()
         return cast(Store, self._message_connection.default_channel.store)
@@ -228,8 +244,7 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
     def broker_is_store(self) -> bool:
         """Whether messages and records are in the same Redis, so that one step can write both."""
         url = self.write_url()
-        is_ours = self._transport_for(url) == transport.transport_for(url) is not None
-        return is_ours and _place(url) == _place(str(self.conf.result_backend))
+        return self._is_ours(url) and _place(url) == _place(str(self.conf.result_backend))
 
 
 def _one_text(url: Any) -> str:

@@ -158,6 +158,9 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
         not_after = None
         if not in_worker and store.clock.is_known:
             not_after = store.clock.now() + PATIENCE
+        # Neither a workflow that is running nor what a request starts is left half done.
+        is_part = in_worker or self.app.requests.has_started()
+        most_waiting = 0 if is_part else self.app.longtask_settings["LONGTASK_MAX_WAITING"]
         owner = self.app.requests.owner()
         owner_field = {"owner": owner} if owner else {}
         record = self._record(name, message.headers, getattr(queue, "name", queue))
@@ -168,19 +171,11 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
             record | owner_field,
             followers={task_id: follower | owner_field for task_id, follower in followers},
             claim=claim,
-            most_waiting=self._most_waiting,
+            most_waiting=most_waiting,
             not_after=not_after,
             in_worker=in_worker,
             rank=self._rank(record["queue"], options.get("priority")),
         )
-
-    @property
-    def _most_waiting(self) -> int:
-        """How many tasks may wait for the next one to be accepted; 0 for any number."""
-        # Neither a workflow that is running nor what a request starts is left half done.
-        if self.app.current_worker_task or self.app.requests.has_started():
-            return 0
-        return int(self.app.longtask_settings["LONGTASK_MAX_WAITING"])
 
     def _rank(self, queue_name: str, priority: int | None) -> int:
         """Return how many priorities come before this one in a queue of another broker."""

@@ -6,7 +6,6 @@ from contextlib import contextmanager, suppress
 from contextvars import Context
 from typing import Any, Self
 
-from celery.app import app_or_default
 from celery.concurrency.base import BasePool, apply_target
 from celery.exceptions import TaskRevokedError
 from celery.result import denied_join_result
@@ -62,16 +61,14 @@ class Eager(InMemory):
         def note(exception: Exception, **_: Any) -> None:
             failures.append(exception)
 
-        before = app_or_default()
         task_failure.connect(note)
-        self.set_current()
         self._runs = True
         try:
-            # In an empty context, without the request in particular: a worker has none of them.
-            Context().run(self._run_messages)
+            with self.as_current():
+                # In an empty context, without the request in particular: a worker has none of them.
+                Context().run(self._run_messages)
         finally:
             self._runs = False
-            before.set_current()
             task_failure.disconnect(note)
         if failures and self.conf.task_eager_propagates:
             raise failures[0]

@@ -251,11 +251,10 @@ def _describe(task_ids: Sequence[str]) -> dict[str, dict[str, Any] | None]:
     return _backend().describe(task_ids)
 
 
-def _find(task_id: str, action: str = "read") -> dict[str, Any]:
-    """Return the status object of a task. Raises NotFound, or Forbidden unless reading and the action are permitted."""
+def _find(task_id: str, *actions: str) -> dict[str, Any]:
+    """Return the status object of a task. Raises NotFound, or Forbidden unless reading and these are permitted."""
     task = find_task(task_id)
-    for each in {"read", action}:
-        permission.require(task, each)
+    permission.require(task, "read", *actions)
     return task
 
 

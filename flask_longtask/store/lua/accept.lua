@@ -75,10 +75,7 @@ end
 local is_sent = record and record.nonce and not record.sending
 if is_sent and not record.ended and not options.in_worker then
     -- An id of the caller's own, whose task is still open: that task is the answer to this start, too.
-    local ids = {id}
-    for _, follower in ipairs(type(record.followers) == 'table' and record.followers or {}) do
-        ids[#ids + 1] = type(follower) == 'string' and follower or nil
-    end
+    local ids = {id, unpack(followers_of(record))}
     if claim then
         keep_claim(claim, record, ids)
     end

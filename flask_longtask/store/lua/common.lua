@@ -111,10 +111,19 @@ local function finish(id, record)
     end
 end
 
+-- The ids of the tasks that follow it in a chain or chord. Anybody may have written to the record.
+local function followers_of(record)
+    local ids = {}
+    for _, id in ipairs(type(record.followers) == 'table' and record.followers or {}) do
+        ids[#ids + 1] = type(id) == 'string' and id or nil
+    end
+    return ids
+end
+
 -- Ends a task of which it is unknown whether its message was sent. Neither it nor its followers will ever run.
 local function bury(id, record)
-    for _, follower in ipairs(type(record.followers) == 'table' and record.followers or {}) do
-        local follower_record = type(follower) == 'string' and load_record(follower)
+    for _, follower in ipairs(followers_of(record)) do
+        local follower_record = load_record(follower)
         if follower_record and not follower_record.ended and not follower_record.nonce then
             follower_record.unsent = 1
             finish(follower, follower_record)
