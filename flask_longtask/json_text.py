@@ -17,7 +17,7 @@ _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
 
-def loads(text: bytes) -> Any:
+def loads(text: bytes | str) -> Any:
     """Parse JSON as `json.loads` does, including what it accepts beyond JSON: NaN, Infinity, lone surrogates.
 
     Raises ValueError for invalid JSON, and RecursionError for JSON that is nested too deeply.

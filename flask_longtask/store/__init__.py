@@ -10,12 +10,15 @@ from typing import Any
 
 from redis import Redis
 
-from flask_longtask.store.browsers import Browsers
 from flask_longtask.store.changes import Changes
-from flask_longtask.store.claims import Claims
+from flask_longtask.store.clients.browsers import Browsers
+from flask_longtask.store.clients.claims import Claims
+from flask_longtask.store.clients.guesses import Guesses
 from flask_longtask.store.clock import Clock
-from flask_longtask.store.guesses import Guesses
+from flask_longtask.store.families import Families
+from flask_longtask.store.history import History, LogLine, StoredHistory
 from flask_longtask.store.keys import Keys
+from flask_longtask.store.listing import Listing
 from flask_longtask.store.messages import Messages
 from flask_longtask.store.presence import CachedPresence, Presence, Workers
 from flask_longtask.store.scripts import Scripts
@@ -31,6 +34,7 @@ from flask_longtask.store.types import (
     Record,
     Run,
     Server,
+    Stall,
     Stored,
 )
 
@@ -42,14 +46,17 @@ __all__ = [
     "Claim",
     "Event",
     "Keys",
+    "LogLine",
     "Outcome",
     "Presence",
     "Queue",
     "Record",
     "Run",
     "Server",
+    "Stall",
     "Store",
     "Stored",
+    "StoredHistory",
 ]
 
 
@@ -77,6 +84,14 @@ class Store:
         return Tasks(self.client, self.keys, self.clock, self._scripts)
 
     @cached_property
+    def families(self) -> Families:
+        return Families(self.client, self.keys, self._scripts)
+
+    @cached_property
+    def history(self) -> History:
+        return History(self.keys, self.clock, self._scripts)
+
+    @cached_property
     def messages(self) -> Messages:
         return Messages(self.client, self.keys, self._scripts)
 
@@ -95,6 +110,10 @@ class Store:
     @cached_property
     def browsers(self) -> Browsers:
         return Browsers(self.client, self.keys)
+
+    @cached_property
+    def listing(self) -> Listing:
+        return Listing(self.client, self.keys, self._scripts, self.tasks)
 
     @cached_property
     def guesses(self) -> Guesses:

@@ -6,9 +6,16 @@ Each name follows the prefix: Celery's `global_keyprefix` and "longtask:".
 key                  type        what it holds                                            removed
 ===================  ==========  =======================================================  ==========================
 task:<id>            JSON        the record of a task                                     result_expires after its end
+checkpoint:<id>      JSON        what a task keeps for its next attempt; at most 16 kB    when its task ends
+attempts:<id>        list        the earlier attempts at a task, as JSON; the last 19     result_expires after its end
+lines:<id>           list        the lines that a task has logged; the last 500           result_expires after its end
+parts:<id>           sorted set  the parts of a family, the failed and the running first  with the family's record
+arguments:<id>       JSON        what a restartable task was started with; at most 1 MB   with its task's record
 waiting:<queue>      sorted set  tasks that were sent and not started, in their order     when started or ended
 scheduled            sorted set  the same for tasks with an eta, by that time             when started or ended
 sending              sorted set  tasks whose message another broker has not confirmed     when confirmed or ended
+open                 sorted set  tasks that were sent and have not ended, by that time    when ended
+ended                sorted set  tasks by the time of their end; the last 1,000           when newer ones have ended
 number               integer     the last number given to a task, to order tasks          never
 queues               hash        each queue's lists of messages, by priority              when the queue is empty
 workers              sorted set  living workers by the time of their last heartbeat       when stopped or lost
@@ -35,6 +42,8 @@ writable             string      written to check that Redis accepts writes     
 KINDS = {
     "scheduled": "zset",
     "sending": "zset",
+    "open": "zset",
+    "ended": "zset",
     "number": "integer",
     "queues": "hash",
     "workers": "zset",
@@ -58,6 +67,8 @@ class Keys:
         self.documents = documents
         self.scheduled = self._name("scheduled")
         self.sending = self._name("sending")
+        self.open = self._name("open")
+        self.ended = self._name("ended")
         self.number = self._name("number")
         self.queues = self._name("queues")
         self.workers = self._name("workers")
@@ -78,6 +89,21 @@ class Keys:
 
     def record(self, task_id: str) -> str:
         return self._name(f"task:{task_id}")
+
+    def arguments(self, task_id: str) -> str:
+        return self._name(f"arguments:{task_id}")
+
+    def checkpoint(self, task_id: str) -> str:
+        return self._name(f"checkpoint:{task_id}")
+
+    def attempts(self, task_id: str) -> str:
+        return self._name(f"attempts:{task_id}")
+
+    def lines(self, task_id: str) -> str:
+        return self._name(f"lines:{task_id}")
+
+    def parts(self, family_id: str) -> str:
+        return self._name(f"parts:{family_id}")
 
     def waiting(self, queue: str) -> str:
         return self._name(f"waiting:{queue}")

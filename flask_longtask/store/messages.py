@@ -72,16 +72,16 @@ class Messages:
 
     def push(self, queue: str, list_name: str, message: str) -> None:
         """Push a message that belongs to no task."""
-        self._scripts.run("push", message, list=list_name, queue=queue)
+        self._scripts.run("messages/push", message, list=list_name, queue=queue)
 
     def take(self, request: TakeRequest) -> Taken | None:
         """Take the next message. If it is to be acknowledged, the worker holds it from now on."""
-        reply = self._scripts.run("take", keys=request.lists, **self._options(request))
+        reply = self._scripts.run("messages/take", keys=request.lists, **self._options(request))
         return self.taken(reply)
 
     def take_command(self, request: TakeRequest) -> list[Any]:
         """Return the Redis command of `take`, to be sent in an event loop. `taken` reads the reply."""
-        return self._scripts.command("take", request.lists, **self._options(request))
+        return self._scripts.command("messages/take", request.lists, **self._options(request))
 
     @staticmethod
     def taken(reply: Any) -> Taken | None:
@@ -136,7 +136,7 @@ class Messages:
                     continue
                 list_name, queue, message = entry
                 self._scripts.run(
-                    "hand_back_message",
+                    "messages/hand_back_message",
                     _redelivered(message),
                     pipeline=pipeline,
                     worker=worker,
@@ -161,7 +161,7 @@ class Messages:
         It is the message that `worker` holds by `tag` or, with another broker, the one that `text` describes.
         """
         self._scripts.run(
-            "put_aside",
+            "messages/put_aside",
             text,
             worker=worker,
             tag=tag,

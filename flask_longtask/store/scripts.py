@@ -30,7 +30,9 @@ _NOT_OURS = ("WRONGTYPE", "not an integer", "would overflow")
 @cache
 def _source(name: str) -> str:
     folder = files("flask_longtask.store") / "lua"
-    text = (folder / "common.lua").read_text() + (folder / f"{name}.lua").read_text()
+    # The scripts about messages know nothing of tasks.
+    parts = ["common", name] if "/" in name else ["common", "records", "families", "life", name]
+    text = "".join((folder / f"{part}.lua").read_text() for part in parts)
     # Without comments, since a worker sends the whole text of take.lua each time it asks for a message.
     return re.sub(r"^\s*--.*\n", "", text, flags=re.MULTILINE)
 
@@ -51,7 +53,7 @@ class Scripts:
         pipeline: Any = None,
         **options: Any,
     ) -> Any:
-        """Run `lua/<name>.lua`. Options that are None are left out, since Lua has no null.
+        """Run `lua/<name>.lua`; the name may have a folder. Options that are None are left out, since Lua has no null.
 
         Raises redis.exceptions.ConnectionError if Redis accepts no writes, which is temporary, like an outage, and if
         a key was of the wrong type, after mending it.

@@ -9,15 +9,28 @@ A record is a JSON object. Its times are seconds since 1970 by Redis's clock. Ev
     score, left                its place among the tasks that wait in its queue; whether it no longer waits
     attempt, started           how often it was started, and when it was last started
     worker, pid, running       the worker and the process of the last start, and whether they still run it
-    unstoppable, time_limit    what that worker's pool cannot do: end the task, keep its time limit (in seconds)
-    progress, reported         the last progress, which Celery's document loses at the task's end, and its time
-    lost                       how often its worker was lost
+    unstoppable                that worker's pool cannot end the task
+    time_limit, stall_seconds  seconds, which that pool therefore cannot keep
+    progress                   the last progress, which Celery's document loses at the task's end
+    meta                       what else that report had, as JSON; absent if nothing, or too much
+    reported                   when it last said anything: a report, a line, a checkpoint
+    checkpoint, resumed        1 if it has kept something for its next attempt; the share of the work that was
+                               done when the present attempt went on from there
+    lost, stalled              how often its worker was lost; how often of these it was ended because it stalled
+    attempt_ended, outcome     when the last attempt ended, and how; the list of attempts has the earlier ones
+    error                      what that attempt raised, if it did, or why it is to be tried again
+    lines, lines_before        how many lines the task has logged, and how many of them in earlier attempts
     state                      Celery's state at its end, in case Celery's document is deleted
     result_bytes, final        for a large result: the bytes of Celery's document, and what else the task returned
     cancelled, ended           when it was cancelled, and when it ended; an ended task does not change any more
     sending, unsent            its message is under way to another broker; it is not known whether it arrived
     nonce, nonce_of_run        identify the calls that recorded its sending and its start, which may arrive twice
     format                     1; a record with another format was not written by this version
+    family, part               the family that it belongs to, and its number there, from 1
+    generation                 tells that family from another one with the same id
+    phase, share               what its family counts it as, and how much of it is done (in thousandths)
+    parts                      of a family: see families.py
+    restartable, restart_of    1 if what is needed to start it again is kept; the task that it repeats
     followers, claim           the tasks that follow it in a chain or chord; the idempotency key that stands for it
 """
 
@@ -41,6 +54,7 @@ from flask_longtask.store.types import (
     Queue,
     Record,
     Run,
+    Stall,
     Stored,
 )
 
@@ -52,7 +66,7 @@ MOST_LARGE = 10_000
 
 
 class Tasks:
-    """The records of tasks in one Redis. Every method but `list_open` is one round trip.
+    """The records of tasks in one Redis. Every method is one round trip.
 
     Each raises redis.exceptions.RedisError when Redis does not answer.
     """
@@ -80,18 +94,22 @@ class Tasks:
         most_waiting: int = 0,
         not_after: float | None = None,
         in_worker: bool = False,
+        parent: str | None = None,
+        arguments: str = "",
     ) -> Acceptance:
         """Record a task and push its message, in one step. Without a message, record that it is about to be sent.
 
         `nonce` makes it safe to call this twice. `most_waiting` is how many tasks may wait in the queue; 0 means any
         number. Nothing happens after `not_after`, a time by Redis's clock. `in_worker` is for a retry or the next step
-        of a chain, which does not send a task again that has ended.
+        of a chain, which does not send a task again that has ended. `parent` is the task whose family it joins.
+        `arguments` is what is needed to start the task again.
         """
         followers = followers or {}
         task_ids = [task_id, *followers]
         outcome, now, *rest = self._scripts.run(
             "accept",
             message,
+            arguments,
             keys=[self._keys.document(task_id)],
             id=task_id,
             record={
@@ -106,6 +124,7 @@ class Tasks:
             most_waiting=most_waiting,
             not_after=not_after,
             in_worker=in_worker,
+            parent=parent,
             claim=claim and {"name": claim.name, "body": claim.body, "tasks": task_ids},
             sending_seconds=SENDING_SECONDS,
         )
@@ -115,12 +134,24 @@ class Tasks:
             return Acceptance(accepted, record=loads(rest[0]), ahead=rest[1])
         return Acceptance(accepted, [task_id.decode() for task_id in rest])
 
+    def arguments(self, task_id: str) -> bytes | None:
+        """Return what is needed to start a task again; None if it is not kept."""
+        text: Any = self._client.get(self._keys.arguments(task_id))
+        return text or None
+
     def confirm(self, task_id: str, nonce: str, sent: bool) -> None:
         """Record that another broker has the message or, if `sent` is false, that this is unknown.
 
         In the latter case, the task never runs.
         """
         self._scripts.run("confirm", id=task_id, nonce=nonce, sent=sent)
+
+    def cancel_all(self, documents: Mapping[str, bytes | str]) -> None:
+        """Cancel tasks, given with Celery's documents of them, in one round trip. Those that have ended stay so."""
+        pipeline: Any = self._client.pipeline(transaction=False)
+        for task_id, document in documents.items():
+            self._run_event(task_id, Event.CANCEL, document, pipeline=pipeline, fields={})
+        pipeline.execute()
 
     def record_event(
         self,
@@ -131,25 +162,38 @@ class Tasks:
         run: Run | None = None,
         worker: str | None = None,
         most_lost: int | None = None,
+        outcome: str | None = None,
+        error: str | None = None,
+        stall: Stall | None = None,
         **fields: Any,
     ) -> Change:
         """Record an event and Celery's document of the task, and publish the change.
 
-        `run` is the attempt that writes, if one does. `worker` goes with HAND_BACK, `most_lost` with START.
+        With CHECKPOINT, `document` is what the attempt keeps for the next one, as JSON.
+        `run` is the attempt that writes, if one does. `worker` goes with HAND_BACK and STALL, `most_lost` with START,
+        `stall` with STALL.
+        `outcome` says how an attempt has ended that rests or ends, and `error` is the text of its error.
         """
-        outcome, now, attempt, lost = self._scripts.run(
-            "record_event",
+        answer, now, attempt, lost, stalled, *kept = self._run_event(
+            task_id,
+            event,
             document,
-            keys=[self._keys.document(task_id)],
-            id=task_id,
-            event=event.value,
             run=run and {name: value for name, value in run._asdict().items() if value is not None},
             worker=worker,
             most_lost=most_lost,
+            outcome=outcome,
+            error=error,
+            **(stall._asdict() if stall else {}),
             fields={name: value for name, value in fields.items() if value is not None},
         )
         self._clock.set(float(now))
-        return Change(Outcome(outcome.decode()), attempt, lost, float(now))
+        return Change(Outcome(answer.decode()), attempt, lost, stalled, float(now), *kept)
+
+    def _run_event(self, task_id: str, event: Event, document: bytes | str, **options: Any) -> Any:
+        document_key = self._keys.document(task_id)
+        return self._scripts.run(
+            "record_event", document, keys=[document_key], id=task_id, event=event.value, **options
+        )
 
     def read(self, task_ids: Sequence[str], whole: bool = False) -> list[Stored | None]:
         """Return what is stored of each task; None for a task that does not exist.
@@ -191,36 +235,11 @@ class Tasks:
             for document, record in zip(values[::2], values[1::2], strict=True)
         ]
 
-    def list_open(self, most: int) -> tuple[list[str], int]:
-        """Return the ids of the open tasks that were sent, newest first and at most `most`, and how many there are.
-
-        A task that follows another is sent only when the other has ended. Three round trips; at most `most` tasks of
-        each queue are read.
-        """
-        pipeline: Any = self._client.pipeline(transaction=False)
-        pipeline.hkeys(self._keys.queues)
-        pipeline.zrange(self._keys.workers, 0, -1)
-        queues, workers = ([name.decode() for name in names] for names in pipeline.execute())
-        ordered = [*map(self._keys.waiting, queues), self._keys.scheduled, self._keys.sending]
-        running = [k for w in workers for k in (self._keys.running(w), self._keys.unheld(w))]
-        for key in ordered:
-            pipeline.zcard(key)
-            pipeline.zrevrange(key, 0, most - 1)
-        for key in running:
-            pipeline.smembers(key)
-        answers = pipeline.execute()
-        counts, some = answers[: 2 * len(ordered) : 2], answers[1 : 2 * len(ordered) : 2]
-        runs = set().union(*answers[2 * len(ordered) :])
-        task_ids = [i.decode() for i in dict.fromkeys([*runs, *(i for ids in some for i in ids)])]
+    def records(self, task_ids: Sequence[str]) -> list[Record | None]:
+        """Return the record of each task; None for a task that has none."""
         if not task_ids:
-            return [], 0
-        records = map(_load, self._reads.read([self._keys.record(i) for i in task_ids]))
-        known = [(i, record) for i, record in zip(task_ids, records, strict=True) if record]
-        # A cancelled task may run for a while yet.
-        found = [(i, record) for i, record in known if not record.get("ended")]
-        found.sort(key=lambda each: _submitted(each[1]), reverse=True)
-        number = sum(counts) + len(runs) - (len(task_ids) - len(found))
-        return [task_id for task_id, _ in found[:most]], number
+            return []
+        return [*map(_load, self._reads.read([self._keys.record(i) for i in task_ids]))]
 
     def queues(self) -> list[str]:
         """Return the names of the queues to which tasks were sent that may still be open."""
@@ -244,8 +263,3 @@ def _load(payload: Any) -> Record | None:
     except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
-
-
-def _submitted(record: Record) -> float:
-    submitted = record.get("submitted")
-    return submitted if isinstance(submitted, float | int) else 0.0

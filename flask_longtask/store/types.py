@@ -58,8 +58,10 @@ class Event(Enum):
 
     START = "start"
     REPORT = "report"
+    CHECKPOINT = "checkpoint"
     REST = "rest"
     HAND_BACK = "hand_back"
+    STALL = "stall"
     END = "end"
     CANCEL = "cancel"
     MESSAGE_LOST = "message_lost"
@@ -79,7 +81,9 @@ class Change(NamedTuple):
     outcome: Outcome
     attempt: int  # the task's present attempt
     lost: int  # how often its worker was lost
+    stalled: int  # how often of these the task had stalled
     now: float  # when it happened
+    checkpoint: bytes | None = None  # of a start: what an earlier attempt has kept, as JSON
 
 
 class Run(NamedTuple):
@@ -93,6 +97,14 @@ class Run(NamedTuple):
     tag: str | None = None  # the delivery tag of its message, if this Redis keeps the message
     attempt: int | None = None  # None before it has started
     started: float | None = None
+
+
+class Stall(NamedTuple):
+    """What makes an attempt one that has stalled. It is no stall if the attempt has said anything in time."""
+
+    attempt: int
+    stall_seconds: float  # for how long it may be silent
+    since: float  # its worker has watched it since then, by Redis's clock and without an outage
 
 
 class Server(NamedTuple):

@@ -1,20 +1,24 @@
 """A queue, its workers and their attempts, which do to the store what Celery does, but without Celery."""
 
 import json
+import time
 from itertools import count
 from typing import Any
 
 import pytest
 from redis import Redis
 
+from flask_longtask.history import describe_history
 from flask_longtask.store import (
     Acceptance,
     Change,
     Claim,
     Event,
+    LogLine,
     Queue,
     Record,
     Run,
+    Stall,
     Store,
 )
 from flask_longtask.store.messages import TakeRequest
@@ -94,6 +98,13 @@ def record_of(store: Store, task_id: str) -> dict[str, Any]:
     return dict((stored and stored.record) or {})
 
 
+def history_of(store: Store, task_id: str) -> dict[str, list[dict[str, Any]]]:
+    """The attempts and the lines of a task, as clients get them."""
+    stored = store.history.read(task_id)
+    assert stored is not None
+    return describe_history(*stored)
+
+
 def running_by(store: Store, worker: str) -> set[str]:
     """The tasks that a worker runs, whether it holds their messages or not."""
     names = [f"{store.keys.prefix}{name}:{worker}" for name in ("running", "unheld")]
@@ -110,7 +121,10 @@ def cancel(store: Store, task_id: str) -> Change:
 def lose(store: Store, task_id: str) -> Change:
     text = "Its message is gone: the queue was purged or lost. It never ran."
     return store.tasks.record_event(
-        task_id, Event.MESSAGE_LOST, document(task_id, "FAILURE", error("MessageLost", text))
+        task_id,
+        Event.MESSAGE_LOST,
+        document(task_id, "FAILURE", error("MessageLost", text)),
+        error=text,
     )
 
 
@@ -136,20 +150,29 @@ class Attempt:
             progress=json.dumps([current, 10, sentence]),
         )
 
+    def checkpoint(self, value: Any = 1) -> Change:
+        return self._change(Event.CHECKPOINT, json.dumps(value))
+
     def send_again(self, record: Record | None = None) -> Acceptance:
         """Do what `Task.retry` does first. The attempt still runs."""
         return send(self.store, self.task_id, {"retries": 1, **(record or {})}, in_worker=True)
 
     def rest(self) -> Change:
         text = document(self.task_id, "RETRY", error("OSError", "No answer"))
-        return self._change(Event.REST, text)
+        return self._change(Event.REST, text, outcome="retry", error="No answer")
 
     def end(self, result: Any = "done") -> Change:
-        return self._change(Event.END, document(self.task_id, "SUCCESS", result))
+        text = document(self.task_id, "SUCCESS", result)
+        return self._change(Event.END, text, outcome="succeeded", state="SUCCESS")
 
     def fail(self) -> Change:
         text = document(self.task_id, "FAILURE", error("OSError", "No answer"))
-        return self._change(Event.END, text)
+        return self._change(Event.END, text, outcome="raised", error="No answer", state="FAILURE")
+
+    def log(self, *texts: str, before: int = 0) -> bool:
+        """Log lines at once. `before` is how many lines this attempt has logged already."""
+        lines = [LogLine(time.monotonic(), "info", text) for text in texts]
+        return self.store.history.log(self.task_id, self.run, before, lines)
 
     def _change(self, event: Event, text: str, **options: Any) -> Change:
         return self.store.tasks.record_event(self.task_id, event, text, run=self.run, **options)
@@ -211,6 +234,16 @@ class Worker:
         self.store.workers.forget(self.name)
 
 
+def stall(
+    store: Store, task_id: str, worker: str, seconds: float = 0.0, attempt: int | None = None
+) -> Change:
+    """Do what a worker does whose task may be silent for so many seconds."""
+    number = attempt or record_of(store, task_id).get("attempt", 0)
+    return store.tasks.record_event(
+        task_id, Event.STALL, worker=worker, stall=Stall(number, seconds, since=0.0)
+    )
+
+
 def silence(store: Store, worker: str) -> None:
     """Make a worker's last heartbeat an hour old, and the last heartbeat of any worker recent."""
     store.client.zincrby(store.keys.workers, -3600, worker)
@@ -225,10 +258,11 @@ def lose_worker(store: Store, worker: str) -> None:
 
 
 def bounded_without_time(client: Redis, store: Store) -> set[str]:
-    """Our keys without a time to live, except those of which there are never more than a few."""
+    """Our keys without a time to live, except those with a length or of which there are never more than a few."""
     keys = store.keys
     fixed = {
         *(keys.number, keys.queues, keys.workers, keys.worker_info, keys.heartbeat, keys.calm),
+        keys.ended,
     }
     ours = {key.decode() for key in client.scan_iter(f"{keys.prefix}*")}
     ours |= {key.decode() for key in client.scan_iter(f"{keys.documents}*")}

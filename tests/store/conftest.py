@@ -9,7 +9,7 @@ from redis import ConnectionPool, Redis
 from flask_longtask.store import Store
 from flask_longtask.testing.in_memory import new_redis
 from tests.processes import RedisServer
-from tests.store.actors import EXPIRES, Worker
+from tests.store.actors import EXPIRES, Attempt, Worker, send
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +40,18 @@ def store(redis: Redis) -> Store:
 @pytest.fixture
 def worker(store: Store) -> Worker:
     return Worker(store, "worker")
+
+
+@pytest.fixture
+def running(store: Store, worker: Worker) -> Attempt:
+    """The first attempt at the task "a"."""
+    send(store, "a")
+    return worker.run()
+
+
+@pytest.fixture
+def other(store: Store) -> Worker:
+    return Worker(store, "other")
 
 
 @pytest.fixture(scope="session")

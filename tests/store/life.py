@@ -12,7 +12,8 @@ from typing import Any
 
 from redis import Redis
 
-from flask_longtask.status import Surroundings, describe
+from flask_longtask.sentences import Surroundings
+from flask_longtask.status import describe
 from flask_longtask.store import Accepted, Event, Outcome, Store
 from tests.processes import ROOT, RedisServer
 from tests.store.actors import (
@@ -26,6 +27,7 @@ from tests.store.actors import (
     record_of,
     running_by,
     send,
+    stall,
 )
 
 DOCUMENT = ROOT / "docs" / "explanation" / "life.md"
@@ -283,6 +285,10 @@ def reported_by_an_older(life: Life) -> Answer:
     return life.older and life.older.report(9).outcome
 
 
+def kept_a_checkpoint(life: Life) -> Answer:
+    return life.present and life.present.checkpoint().outcome
+
+
 def rested(life: Life) -> Answer:
     return life.present and life.present.rest().outcome
 
@@ -300,6 +306,15 @@ def handed_back(life: Life) -> Answer:
         return None
     life.store.messages.hand_back("second")
     return life.store.tasks.record_event("a", Event.HAND_BACK, worker="second").outcome
+
+
+def stalled(life: Life) -> Answer:
+    if life.present is None:
+        return None
+    change = stall(life.store, "a", "second")
+    if change.outcome is Outcome.STORED:
+        life.store.messages.hand_back("second")
+    return change.outcome
 
 
 def worker_lost(life: Life) -> Answer:
@@ -333,6 +348,7 @@ ATTEMPTS: Events = {
     "start repeated": started_again,
     "report": reported,
     "report of an older attempt": reported_by_an_older,
+    "checkpoint": kept_a_checkpoint,
     "attempt rests": rested,
     "end": ended,
     "end of an older attempt": ended_by_an_older,
@@ -341,6 +357,7 @@ OTHERS: Events = {
     "cancel": cancelled,
     "worker hands back": handed_back,
     "worker lost": worker_lost,
+    "stall": stalled,
     "message lost": message_lost,
 }
 
@@ -381,6 +398,18 @@ def shown(store: Store, state: str) -> Iterator[str]:
     kept = {ttl > 0 for ttl in ttls if ttl != -2}  # type: ignore[operator]
     assert len(kept) == 1
     yield "for `result_expires`" if kept.pop() else "until it ends"
+    yield of_its_family(life, around)
+
+
+def of_its_family(life: Life, around: Surroundings) -> str:
+    """The state and the sentence of a family of this task and another, which waits."""
+    send(life.store, "b", queue="another")
+    try:
+        _, record = life.store.families.register("family", ["a", "b"], "group")
+    except LookupError:
+        return IMPOSSIBLE
+    status = describe("family", {}, record, around)
+    return f"{status['state']}: {status['status']}"
 
 
 def _life(store: Store, state: str) -> Life:
@@ -396,7 +425,10 @@ def draw(client: Redis) -> str:
     """The tables, in Markdown. Deletes everything in the database of this client."""
     store = Store(client, expires=EXPIRES)
     rows = [[state, *shown(store, state)] for state in STATES]
-    parts = ["### What a client sees\n", _table(["state", "`state`", "`status`", "kept"], rows)]
+    parts = [
+        "### What a client sees\n",
+        _table(["state", "`state`", "`status`", "kept", "a family of it and a waiting task"], rows),
+    ]
     for title, events in (
         ("Sending", SENDERS),
         ("Attempts", ATTEMPTS),

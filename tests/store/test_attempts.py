@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis import Redis
 
-from flask_longtask.store import Accepted, Event, Outcome, Run, Store
+from flask_longtask.store import Accepted, Event, Outcome, Run, Stall, Store
 from tests.store.actors import (
     MOST_LOST,
     Attempt,
@@ -25,17 +25,10 @@ from tests.store.actors import (
 
 
 @pytest.fixture
-def other(store: Store) -> Worker:
-    return Worker(store, "other")
-
-
-@pytest.fixture
-def running(store: Store, worker: Worker) -> Attempt:
+def running(running: Attempt) -> Attempt:
     """The first attempt at the task "a", which has reported 3 of 10."""
-    send(store, "a")
-    attempt = worker.run()
-    attempt.report(3)
-    return attempt
+    running.report(3)
+    return running
 
 
 def progress(current: int) -> str:
@@ -567,7 +560,7 @@ def test_only_a_task_that_waits_can_end_because_its_message_is_gone(
 FIELDS = (
     *("task", "queue", "submitted", "eta", "retries", "score", "attempt", "started", "worker"),
     *("pid", "running", "resent", "progress", "reported", "lost", "sending", "nonce", "claim"),
-    "nonce_of_run",
+    *("nonce_of_run", "meta", "checkpoint", "resumed", "stalled"),
 )
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**40), 2**40) | st.text(max_size=5),
@@ -586,13 +579,14 @@ def test_whatever_is_on_record_every_event_has_an_outcome(
         store.client.flushdb()
         store.client.set(key, json.dumps(record))
         start = run._replace(attempt=None, started=None)
-        by_attempt = event in (Event.START, Event.REPORT, Event.REST, Event.END)
+        by_attempt = event in (Event.START, Event.REPORT, Event.CHECKPOINT, Event.REST, Event.END)
         change = store.tasks.record_event(
             "a",
             event,
             run=(start if event is Event.START else run) if by_attempt else None,
-            worker="worker" if event is Event.HAND_BACK else None,
+            worker="worker" if event in (Event.HAND_BACK, Event.STALL) else None,
             most_lost=MOST_LOST,
+            stall=Stall(1, 0.0, 0.0) if event is Event.STALL else None,
         )
         assert change.outcome in Outcome
     store.client.set(key, json.dumps(record))

@@ -15,6 +15,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from flask_longtask.family import PHASES
 from flask_longtask.store import Accepted, Event, Outcome, Store
 from tests.store.actors import (
     LISTS,
@@ -25,6 +26,7 @@ from tests.store.actors import (
     cancel,
     claim_of,
     document,
+    history_of,
     lose,
     number_anew,
     record_of,
@@ -37,12 +39,18 @@ TASKS = ("a", "b", "c")
 WORKERS = ("first", "second", "third")
 CLAIMS = ("key 1", "key 2")
 
+#: The order in which the parts of a family are listed.
+RANKS = {"failed": 0, "running": 1, "waiting": 2, "cancelled": 3, "succeeded": 4}
+
+#: What a cancelled task that runs on changes in its record.
+CHANGED_BY_A_RUN = ("running", "resent", "lines", "reported")
+
 REFUSED_FOR_GOOD = (Outcome.ENDED, Outcome.CANCELLED, Outcome.SUPERSEDED)
 
 
 def without_run(record: dict[str, Any]) -> dict[str, Any]:
     """The fields that must not change once a task has ended. A cancelled task may run on for a while."""
-    return {name: value for name, value in record.items() if name not in ("running", "resent")}
+    return {name: value for name, value in record.items() if name not in CHANGED_BY_A_RUN}
 
 
 class Task:
@@ -62,12 +70,30 @@ class Task:
         self.running: Attempt | None = None  # the current attempt
         self.is_sent_again = False  # by that attempt, which still runs
         self.waits = False
+        self.is_part = False  # of a family
         #: Whether its worker's set of running tasks names it. It does until the worker is taken for lost.
         self.is_listed = False
 
     @property
     def is_open(self) -> bool:
         return self.ended is None
+
+    @property
+    def phase(self) -> str:
+        """What its family must count it as."""
+        if self.ended is None:
+            return "waiting" if self.waits else "running"
+        if self.is_cancelled:
+            return "cancelled"
+        return "succeeded" if self.ended.get("state") == "SUCCESS" else "failed"
+
+    @property
+    def share(self) -> int:
+        """How much of it is done, in thousandths."""
+        if self.phase == "succeeded":
+            return 1000
+        current, total, _ = json.loads(self.progress or '[0, 1, ""]')
+        return int(1000 * current / total)
 
     def stop(self) -> None:
         self.running, self.is_sent_again, self.is_listed = None, False, False
@@ -97,7 +123,9 @@ class Life(RuleBasedStateMachine):
         self.claims: dict[str, tuple[str, str]] = {}  # task and body
         self.taken: list[Attempt] = []  # and not started
         self.started: list[Attempt] = []
+        self.families: list[list[Task]] = []
         self.calls = 0
+        self.lines = 0
         for name in WORKERS:
             self.worker(name).beat()
         store.client.delete(store.keys.calm)
@@ -159,6 +187,16 @@ class Life(RuleBasedStateMachine):
         again = send(self.store, task_id, nonce=self.nonces[task_id])
         assert again.outcome is Accepted.ACCEPTED
         assert self.messages() == messages
+
+    @rule()
+    def the_open_tasks_become_a_family(self) -> None:
+        some = {i: t for i, t in self.tasks.items() if t.is_open and t.is_known and not t.is_part}
+        if not some:
+            return
+        self.store.families.register(f"family {len(self.families)}", [*some], "group")
+        self.families.append([*some.values()])
+        for task in some.values():
+            task.is_part = True
 
     # -- workers ---------------------------------------------------------------------------------
 
@@ -247,6 +285,26 @@ class Life(RuleBasedStateMachine):
 
         assert attempt.report(current).outcome is expected
         self.drop_if_refused(attempt, expected)
+
+    @precondition(lambda self: self.started)
+    @rule(data=st.data())
+    def an_attempt_logs(self, data: st.DataObject) -> None:
+        attempt = data.draw(st.sampled_from(self.started))
+        task = self.tasks[attempt.task_id]
+        before = history_of(self.store, attempt.task_id)["lines"] if task.is_known else []
+
+        self.lines += 1
+        assert attempt.log(f"line {self.lines}", before=self.lines) is task.is_known
+
+        if not task.is_known:
+            return
+        if task.is_run_by(attempt):
+            *lines, last = history_of(self.store, attempt.task_id)["lines"]
+            assert last["text"] == f"line {self.lines}"
+            assert last["attempt"] == task.attempts
+            assert lines == before
+        elif attempt.run.attempt != task.attempts or attempt in task.earlier:
+            assert history_of(self.store, attempt.task_id)["lines"] == before
 
     @precondition(lambda self: self.started)
     @rule(data=st.data(), is_later=st.booleans())
@@ -377,6 +435,7 @@ class Life(RuleBasedStateMachine):
         self.store.client.delete(self.store.keys.record(task_id))
         self.tasks[task_id].is_known = False
         self.tasks[task_id].was_lost = True
+        self.tasks[task_id].is_part = False
         self.tasks[task_id].claim = None
         self.nonces.pop(task_id, None)
 
@@ -495,6 +554,27 @@ class Life(RuleBasedStateMachine):
     # -- what always holds -----------------------------------------------------------------------
 
     @invariant()
+    def each_attempt_says_how_it_ended(self) -> None:
+        for task_id, task in self.tasks.items():
+            if not task.is_known:
+                continue
+            told = history_of(self.store, task_id)["attempts"]
+            numbers = [attempt["number"] for attempt in told]
+            if not task.was_lost:
+                assert numbers == list(range(1, task.attempts + 1))
+            assert all(attempt["outcome"] for attempt in told[:-1])
+            if not told:
+                continue
+            last = told[-1]["outcome"]
+            assert bool(last) is bool(told[-1]["finished"])
+            if task.ended is not None or not task.running:
+                assert last
+            elif task.is_listed:
+                assert last is None
+            if task.is_cancelled and task.running:
+                assert last == ("retry" if task.is_sent_again else "cancelled")
+
+    @invariant()
     def the_record_says_what_has_happened(self) -> None:
         for task_id, task in self.tasks.items():
             record = record_of(self.store, task_id)
@@ -551,8 +631,34 @@ class Life(RuleBasedStateMachine):
                 expected = {task.running.run.worker} if task.running and task.is_listed else set()
                 # If its record was lost while a worker ran it, that worker's set may name it for a while.
                 assert expected <= listed if task.was_lost else expected == listed
+            if task.is_known:
+                of_all = (client.zscore(keys.open, task_id), client.zscore(keys.ended, task_id))
+                assert (of_all[0] is not None) is (task.is_open and not task.is_part)
+                assert of_all[1] is None if task.is_part else task.is_open or of_all[1] is not None
             # Every open task waits or runs. Otherwise it could never end.
             assert not (task.is_open and task.is_known) or task.waits or task.running
+
+    @invariant()
+    def a_family_counts_its_parts(self) -> None:
+        for number, parts in enumerate(self.families):
+            name = f"family {number}"
+            counted = record_of(self.store, name)["parts"]
+            if any(task.was_lost for task in parts):
+                continue  # it keeps the count of before
+            phases = Counter(task.phase for task in parts)
+            assert {phase: counted[phase] for phase in PHASES} == {p: phases[p] for p in PHASES}
+            assert counted["total"] == len(parts)
+            assert counted["share"] == sum(task.share for task in parts)
+            is_over = phases["failed"] or phases["cancelled"]
+            end = (
+                "FAILURE" if is_over else "SUCCESS" if counted["succeeded"] == len(parts) else None
+            )
+            assert counted.get("state") == end
+            assert (self.store.client.ttl(self.store.keys.record(name)) == -1) is (end is None)
+            listed: Any = self.store.families.parts(name, 0, 10)
+            assert [*map(RANKS.__getitem__, sorted(phases.elements(), key=RANKS.get))] == [  # type: ignore[arg-type]
+                int(place // 1e7) for _, place in listed
+            ]
 
     # -- the end ---------------------------------------------------------------------------------
 
@@ -574,13 +680,22 @@ class Life(RuleBasedStateMachine):
         for task_id, task in self.tasks.items():
             # A task whose record and message are both gone is unknown.
             assert not task.is_open or not task.is_known, task_id
+        self.store.listing.page("open", most=1000)  # drops the tasks whose records were deleted
         left = bounded_without_time(self.store.client, self.store)
         claims = {self.store.keys.claim(key) for key in CLAIMS}
-        documents = {
-            self.store.keys.document(i) for i, task in self.tasks.items() if not task.is_known
+        keys = self.store.keys
+        kept = {
+            key
+            for task_id, task in self.tasks.items()
+            if not task.is_known
+            for key in (keys.document(task_id), keys.attempts(task_id), keys.lines(task_id))
         }
-        # Claims and documents remain where the record was deleted.
-        assert left <= claims | documents
+        # They remain where the record was deleted, like claims.
+        for number, parts in enumerate(self.families):
+            if any(task.was_lost for task in parts):  # such a family never ends
+                name = f"family {number}"
+                kept |= {keys.record(name), keys.parts(name), keys.open}
+        assert left <= claims | kept
 
     def _drain(self, attempt: Attempt) -> None:
         self.taken.remove(attempt)

@@ -3,6 +3,7 @@
 --
 -- KEYS[1] Celery's document of the task
 -- ARGV[2] the message; "" where another broker keeps the messages: the sender sends it next, and then confirms it
+-- ARGV[3] what is needed to start the task again; "" if it cannot be
 -- options:
 --   id, record       the task's id, and its record, with its `queue`
 --   followers        records of the tasks that follow it in a chain or chord, by their ids
@@ -11,6 +12,7 @@
 --   most_waiting     how many tasks may wait in the queue; 0 for any number
 --   not_after        the time after which the caller has given up, and this script must do nothing
 --   in_worker        whether a worker sends the task: a retry, or the next step of a chain
+--   parent           the running task whose family the new task joins
 --   claim            the idempotency key: its `name`, the fingerprint of the `body`, the `tasks` it stands for
 --   sending_seconds  how long a message may take to be sent
 --
@@ -122,13 +124,38 @@ else
     end
     record = new
     record.submitted = now
-    redis.call('DEL', KEYS[1])
+    redis.call('DEL', KEYS[1], unpack(keys_beside(id)))
+    if ARGV[3] ~= '' and not options.parent then
+        redis.call('SET', key('arguments', id), ARGV[3])
+        record.restartable = 1
+    end
 end
 
+-- The new tasks join the family of their parent, or the parent becomes one.
+local function join_parent(task, its_record)
+    local parent = load_record(options.parent)
+    local name = parent and parent.family or options.parent
+    local family = load_family(name)
+    if not family or its_record.family then
+        return
+    end
+    if not family.parts then
+        open_family(family)
+        join_family(name, family, name, family)
+    end
+    join_family(name, family, task, its_record)
+end
+
+if options.parent then
+    join_parent(id, record)
+end
 for follower, follower_record in pairs(options.followers) do
     if not load_record(follower) then
         follower_record.submitted = now
         save_record(follower, follower_record)
+        if options.parent then
+            join_parent(follower, follower_record)
+        end
     end
 end
 if claim then
@@ -147,5 +174,6 @@ else
     record.left = nil
     redis.call('ZADD', key('sending'), now, id)
 end
+list_open(id, record)
 save_record(id, record)
 return accepted(record)

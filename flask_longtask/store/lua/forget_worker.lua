@@ -10,6 +10,7 @@ local worker = options.worker
 if redis.call('HLEN', key('held', worker)) > 0 then
     return 0
 end
+local last_beat = tonumber(redis.call('ZSCORE', key('workers'), worker) or nil)
 for _, id in ipairs(redis.call('SUNION', key('running', worker), key('unheld', worker))) do
     local record = load_record(id)
     if record and record.running and record.worker == worker then
@@ -19,10 +20,13 @@ for _, id in ipairs(redis.call('SUNION', key('running', worker), key('unheld', w
             redis.call('SET', key('task', id), cjson.encode(record), 'KEEPTTL')
         elseif record.resent then
             -- The task was sent again, and waits by that message.
+            end_attempt(record, 'retry')
             stop_running(id, record)
             redis.call('DEL', options.documents .. id)
             save_record(id, record)
         else
+            -- It may have been dead for long, if it was the only worker.
+            end_attempt(record, 'worker lost', nil, last_beat and math.max(last_beat, record.started or 0))
             join_queue_in_front(id, record)
             save_record(id, record)
         end

@@ -2,12 +2,14 @@
 --
 -- KEYS[1] Celery's document of the task; changes are published on a channel of the same name
 -- ARGV[2] Celery's document as it is to be stored, or "". It is not parsed and encoded again, since cjson turns an
---         empty list into an empty object
+--         empty list into an empty object. For `checkpoint`, the checkpoint
 -- options:
 --   id, event   start         a worker starts the task
 --               report        the attempt reports its progress
+--               checkpoint    the attempt keeps a value for the next one
 --               rest          the attempt is over, but the task is not: it waits to be tried again
 --               hand_back     the same because `worker` stops; the task waits at the front of its queue
+--               stall         the attempt was silent for too long, and `worker` ends it; the task waits in front, too
 --               end           the task has ended
 --               cancel        a client or an operator has cancelled the task
 --               message_lost  the task's message is gone; this ends only a task that waits
@@ -15,10 +17,14 @@
 --               of its message, if this Redis keeps the message. A start has neither of the first two. Absent if no
 --               attempt writes, but a client or a worker's main process
 --   fields      other fields to record
+--   outcome, error  how the attempt has ended, if this event ends it, and the text of its error
+--   attempt, stall_seconds, since  of a stall: the attempt that runs, for how long it may be silent, and since when its
+--               worker has seen that it is, without an outage in between
 --   most_lost   how often a task's worker may be lost before the task is no longer started
 --
--- Returns {outcome, now, attempt, lost}: "stored", or why not: "cancelled", "ended", "superseded" (another attempt
--- has the task) or "exhausted"; the current attempt; how often the task's worker was lost.
+-- Returns {outcome, now, attempt, lost, stalled, checkpoint}: "stored", or why not: "cancelled", "ended", "superseded"
+-- (another attempt has the task, or it is not silent) or "exhausted"; the current attempt; how often the task's worker
+-- was lost, and how often of these it stalled; for a start, what an earlier attempt has kept, if any.
 
 local id, event, run = options.id, options.event, options.run
 if event ~= 'report' then
@@ -27,8 +33,15 @@ end
 local record = load_record(id)
 local known = record ~= nil
 
+local function kept()
+    local text = redis.pcall('GET', key('checkpoint', id))
+    return type(text) == 'string' and text or nil
+end
+
 local function answer(outcome)
-    return {outcome, string.format('%.6f', now), record.attempt or 0, record.lost or 0}
+    local checkpoint = event == 'start' and outcome == 'stored' and kept() or nil
+    local lost, stalled = record.lost or 0, record.stalled or 0
+    return {outcome, string.format('%.6f', now), record.attempt or 0, lost, stalled, checkpoint}
 end
 
 local function publish()
@@ -41,6 +54,40 @@ local function publish()
 end
 
 local resent = record and record.resent
+
+-- How many attempts are kept besides the present one.
+local MOST_ATTEMPTS = 19
+
+-- How an event ends an attempt, unless `options.outcome` says so.
+local OUTCOMES = {
+    hand_back = 'handed back', stall = 'stalled', cancel = 'cancelled', message_lost = 'worker lost',
+}
+
+local function end_this_attempt()
+    end_attempt(record, options.outcome or resent and 'retry' or OUTCOMES[event], options.error)
+end
+
+-- Puts the attempt that has ended beside the record, which is about to describe the next one.
+local function put_attempt_aside()
+    if (record.attempt or 0) > 0 then
+        append(key('attempts', id), MOST_ATTEMPTS, cjson.encode({
+            number = record.attempt, started = record.started, finished = record.attempt_ended,
+            worker = record.worker, outcome = record.outcome, error = record.error,
+        }))
+    end
+    record.attempt_ended, record.outcome, record.error = nil, nil, nil
+    record.lines_before = record.lines
+end
+
+-- A retry may be started, and even end, before its attempt rests, which then tells the error.
+local function add_error_of_earlier()
+    local place = run.attempt - (record.attempt or 0)
+    local entry = place < 0 and decode(redis.pcall('LINDEX', key('attempts', id), place))
+    if entry and entry.number == run.attempt and entry.outcome == 'retry' and not entry.error then
+        entry.error = options.error
+        redis.call('LSET', key('attempts', id), place, cjson.encode(entry))
+    end
+end
 
 local function has_run(attempt)
     -- After a record was lost, two attempts may have the same number. The first that wrote has the task.
@@ -62,10 +109,37 @@ if not known then
     if state == 'SUCCESS' or state == 'FAILURE' or state == 'REVOKED' then
         return answer('ended')
     end
+    redis.call('DEL', unpack(keys_beside(id))) -- so that a record has all that is kept besides it
 end
 
+if event == 'rest' and run then
+    add_error_of_earlier()
+end
 if event == 'start' and not run.tag then
     redis.call('SREM', key('reserved', run.worker), id)
+end
+local parts = record.parts
+if event == 'cancel' and parts then
+    if parts.stopped or parts.waiting + parts.running == 0 then
+        return answer('ended')
+    end
+    parts.stopped = now
+    if not parts.ended then
+        close_family(id, record, 'REVOKED')
+    end -- else it has failed, and some of its parts still run
+    if record.ended then -- a group, or a task that has ended before its children
+        save_record(id, record)
+        publish()
+        return answer('stored')
+    end
+elseif (event == 'start' or event == 'report') and record.family and not record.ended then
+    -- Its family may have been cancelled by a process that died before it had cancelled each part.
+    local family = record.family == id and record or load_family(record.family)
+    if family and family.parts and family.parts.stopped then
+        record.cancelled = now
+        finish(id, record)
+        save_record(id, record)
+    end
 end
 if record.ended then
     local stops = event == 'rest' or event == 'end' or event == 'hand_back' and record.worker == options.worker
@@ -92,14 +166,23 @@ if event == 'start' then
             -- Its message was redelivered although its attempt has neither ended nor been handed back.
             record.lost = (record.lost or 0) + 1
         end
+        end_attempt(record, resent and 'retry' or 'worker lost')
         stop_running(id, record)
     end
     if (record.lost or 0) >= options.most_lost then
         save_record(id, record)
         return answer('exhausted')
     end
+    put_attempt_aside()
     record.attempt = (record.attempt or 0) + 1
-    record.started, record.reported, record.progress, record.sending = now, nil, nil, nil
+    record.started, record.sending = now, nil
+    record.unstoppable, record.time_limit, record.stall_seconds = nil, nil, nil -- of another worker's pool
+    record.checkpoint = kept() and 1
+    if record.checkpoint then
+        record.resumed = done_of(record) -- the task goes on from there
+    else
+        record.reported, record.progress, record.meta, record.resumed = nil, nil, nil, nil
+    end
 elseif run then
     -- An attempt that started before the task was sent belongs to an earlier task with the same id.
     local is_earlier = record.submitted and run.started and run.started < record.submitted
@@ -110,31 +193,50 @@ elseif run then
     elseif not (record.running and has_run(run)) then
         return answer('superseded')
     end
+    -- It goes on: perhaps its worker had been taken for lost.
+    record.attempt_ended, record.outcome, record.error = nil, nil, nil
 elseif event == 'hand_back' and not (record.running and record.worker == options.worker) then
     return answer('superseded')
+elseif event == 'stall' then
+    local heard = math.max(record.started or 0, record.reported or 0, options.since)
+    local runs = record.running and record.worker == options.worker and record.attempt == options.attempt
+    if not runs or resent or now - heard <= options.stall_seconds then
+        return answer('superseded')
+    end
+    record.lost, record.stalled = (record.lost or 0) + 1, (record.stalled or 0) + 1
 elseif event == 'message_lost' and not waits() then
     return answer('superseded')
 end
 
-if run and (event == 'start' or event == 'report') then
+if run and (event == 'start' or event == 'report' or event == 'checkpoint') then
     if not (record.running and record.worker == run.worker) then
         redis.call('SADD', key(run.tag and 'running' or 'unheld', run.worker), id)
+        list_open(id, record) -- it may be sent by a program without this extension, and be first known now
     end
     record.running = 1
     record.worker, record.pid, record.nonce_of_run = run.worker, run.pid, run.nonce
     record.task, record.queue = run.task, record.queue or run.queue
 end
-if event == 'report' then
-    record.reported = now
-elseif event == 'cancel' then
+if event == 'checkpoint' then
+    redis.call('SET', key('checkpoint', id), ARGV[2])
+    record.checkpoint, record.reported = 1, now
+    save_record(id, record)
+    return answer('stored')
+end
+if options.fields.progress then -- Celery's STARTED comes as a report, too, and says nothing
+    record.reported, record.meta = now, nil
+end
+if event == 'cancel' then
     record.cancelled = now -- the task may run on for a while, and `running` stays set
-elseif event ~= 'start' then
+    end_this_attempt()
+elseif event ~= 'start' and event ~= 'report' then
+    end_this_attempt()
     stop_running(id, record)
 end
 for field, value in pairs(options.fields) do
     record[field] = value
 end
-if event == 'hand_back' and not resent then -- a task that was sent again waits already
+if event == 'stall' or event == 'hand_back' and not resent then -- a task that was sent again waits already
     join_queue_in_front(id, record)
 elseif event == 'end' or event == 'cancel' or event == 'message_lost' then
     finish(id, record)

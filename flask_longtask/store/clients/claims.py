@@ -30,7 +30,7 @@ class Claims:
     def tasks(self, claim: Claim) -> tuple[list[str], bool]:
         """Return the tasks that a key stands for, none for a new key, and whether their request had the same body."""
         try:
-            earlier: Any = loads(self._client.get(self._keys.claim(claim.name)) or b"{}")  # type: ignore[arg-type]
+            earlier: Any = loads(self._client.get(self._keys.claim(claim.name)) or b"{}")
             return list(earlier.get("tasks", [])), earlier.get("body", claim.body) == claim.body
         except (ResponseError, ValueError, TypeError, AttributeError):  # not written by this class
             return [], True

@@ -1,0 +1,99 @@
+"""The status of a family: a pure function of its record, which has the field `parts` (store/families.py). No I/O."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from flask_longtask.sentences import PENDING, UNSENT, count_of, short_name, text_of
+
+#: The phases of parts, in the order of the status object.
+PHASES = ("waiting", "running", "succeeded", "failed", "cancelled")
+
+#: The state of a family that has ended.
+_ENDS = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
+
+
+class Family(NamedTuple):
+    """A family, as its record counts it."""
+
+    counts: dict[str, int]
+    #: SUCCESS, FAILURE or REVOKED; None while it is open.
+    end: str | None
+    #: Thousandths of a part that are done, of all parts.
+    share: int
+    fields: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> "Family | None":
+        """Return the family that a record stands for, or None. Anybody may have written to the record."""
+        fields = record.get("parts")
+        if not isinstance(fields, dict):
+            return None
+        numbers = {name: count_of(fields.get(name)) for name in ("total", *PHASES)}
+        share = count_of(fields.get("final", fields.get("share")))
+        total = max(1, numbers["total"])
+        end = fields.get("state") if fields.get("state") in _ENDS else None
+        return cls({**numbers, "total": total}, end, min(share, 1000 * total), fields)
+
+    @property
+    def total(self) -> int:
+        return self.counts["total"]
+
+    @property
+    def current(self) -> float:
+        """How many parts are done; of a part that runs, the share that is done."""
+        return self.total if self.end == "SUCCESS" else self.share / 1000
+
+    @property
+    def name(self) -> str | None:
+        """The name of all of its tasks, or its kind if their names differ."""
+        return text_of(self.fields.get("task"))
+
+    @property
+    def state(self) -> str:
+        return self.end or ("PROGRESS" if self.fields.get("started") else "PENDING")
+
+    def sentence(self, waiting: str, is_deserted: bool) -> str:
+        """Return what the parts do.
+
+        `waiting` is the sentence of a part that waits: "Pending...", or the reason. `is_deserted` says that no worker
+        is alive, so that no part runs, whatever is on record.
+        """
+        done, running = self.counts["succeeded"], 0 if is_deserted else self.counts["running"]
+        if self.end == "FAILURE":
+            return self._failure()
+        if self.end == "REVOKED":
+            return f"Cancelled: {self._done(done)}"
+        if self.state == "PENDING":
+            return waiting
+        if running and self._is_chain:
+            latest = short_name(self.fields.get("latest"))
+            step = f"Step {min(done + 1, self.total):,} of {self.total:,}"
+            return f"{step}: {latest}" if latest else step
+        if running:
+            return f"{self._done(done)}, {running:,} running"
+        reason = waiting.removeprefix("Waiting: ")
+        return self._done(done) + (
+            f" ({reason[0].lower()}{reason[1:]})" if reason != PENDING else ""
+        )
+
+    def _done(self, done: int) -> str:
+        return f"{done:,} of {self.total:,} {'steps ' if self._is_chain else ''}done"
+
+    @property
+    def _is_chain(self) -> bool:
+        # One with children is no chain of steps any more.
+        return self.fields.get("kind") == "chain" and self.fields.get("steps") == self.total
+
+    def _failure(self) -> str:
+        culprit = self.fields.get("culprit")
+        if not isinstance(culprit, dict):
+            return "A part has failed"
+        part = f"{'Step' if self._is_chain else 'Part'} {count_of(culprit.get('number')) or 1:,} of {self.total:,}"
+        if name := short_name(culprit.get("task")):
+            part += f", {name},"
+        if culprit.get("phase") == "cancelled":
+            return f"{part} was cancelled"
+        if culprit.get("state") == "IGNORED":
+            return f"{part} was ignored"
+        error = UNSENT if culprit.get("unsent") else text_of(culprit.get("error"))
+        return f"{part} failed" + (f": {error}" if error else "")
