@@ -14,6 +14,8 @@ from flask_longtask.celery.app import BACKENDS, Celery, adopt
 from flask_longtask.cli import cli
 from flask_longtask.current import make_current
 from flask_longtask.installed import EXTENSION, Authorize, Identify, Installed
+from flask_longtask.operate import access
+from flask_longtask.operate import routes as operate
 from flask_longtask.page import nanobar
 from flask_longtask.settings import DEFAULTS
 from flask_longtask.web import clashes, csrf
@@ -27,7 +29,7 @@ from flask_longtask.web.streams.stream import subscribe
 __all__ = ["DEFAULTS", "LongTask"]
 
 
-for blueprint in (bp, document.bp, token.bp):
+for blueprint in (bp, document.bp, operate.bp, token.bp):
     protect(blueprint)
     blueprint.register_error_handler(HTTPException, problem)
     # For each code, too: Flask looks for a handler of the code first, and would find the app's own.
@@ -53,9 +55,10 @@ class LongTask:
     without a session belong to its address. An address has no list of tasks. `identify` may be an async function, but
     not if async views start tasks.
 
-    `authorize(task, action)` returns whether the user may "read", "cancel" or "list" a task. `task` is the status
-    object with one more key, `owner`: the user who started the task, or None. Without `authorize`, whoever
-    knows the id of a task may read and cancel it.
+    `authorize(task, action)` returns whether the user may "read", "cancel", "restart" or "list" a task. `task` is the
+    status object with one more key, `owner`: the user who started the task, or None. Without `authorize`, whoever
+    knows the id of a task may read it, cancel it and start it again. With the action "operate", `task` is no task (its
+    values are None, and nobody owns it), and the answer is whether the user may open the operators' page.
     """
 
     protect = staticmethod(protect)
@@ -130,9 +133,8 @@ def _install(
     requests = idempotency.FlaskRequests()
     celery_app = adopt(_own_celery(app) if celery is None else celery, app, requests)
     prefix = app.config["LONGTASK_URL_PREFIX"]
-    app.extensions[EXTENSION] = Installed(
-        app, celery_app, subscribe(celery_app), prefix, identify, authorize
-    )
+    here = Installed(app, celery_app, subscribe(celery_app), prefix, identify, authorize)
+    app.extensions[EXTENSION] = here
     app.extensions.setdefault("celery", celery_app)
     make_current(celery_app, app, is_given=celery is not None)
     clashes.init_app(app)
@@ -140,6 +142,8 @@ def _install(
     blueprints = [bp, document.bp]
     if app.config["LONGTASK_API_TOKEN"]:
         blueprints.append(token.bp)
+    if access.may_open(app, here):
+        blueprints.append(operate.bp)
     for blueprint in blueprints:
         app.register_blueprint(blueprint, url_prefix=prefix or None)
     app.teardown_request(idempotency.end_turn)

@@ -22,6 +22,11 @@ DEFAULTS: dict[str, Any] = {
     # The most tasks that may wait in a queue; starting one more is refused with 503. 0 for no limit.
     # A request that starts several, such as a group, starts all of them or none: only the first is ever refused.
     "LONGTASK_MAX_WAITING": 10_000,
+    # Whether whoever is at this machine may open the operators' page: a request that comes from a loopback address
+    # directly, not through a proxy, and for a loopback name.
+    "LONGTASK_OPERATE_ON_LOOPBACK": False,
+    # The token that opens the operators' page; "" for none.
+    "LONGTASK_OPERATOR_TOKEN": "",
     # Texts of the page that replace the English ones, by name; or a function that returns them for a request.
     "LONGTASK_STRINGS": {},
     # The path under which the extension's routes are, such as "/jobs"; "" for the root.
@@ -34,6 +39,8 @@ DEFAULTS: dict[str, Any] = {
 
 #: The smallest values of numbers for which 0 makes no sense.
 _MINIMUM = {"LONGTASK_LEASE_SECONDS": 1, "LONGTASK_MAX_ATTEMPTS": 1}
+
+_YES_OR_NO = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 
 
 def load(app: Flask) -> None:
@@ -55,6 +62,10 @@ def _checked(name: str, value: Any, default: Any) -> Any:
         if isinstance(value, dict) or callable(value):
             return value if callable(value) else {**value}
         raise ImproperlyConfigured(f"{name} must be a dict or a function, not {value!r}.")
+    if isinstance(default, bool):
+        if (known := _YES_OR_NO.get(str(value).lower())) is not None:
+            return known
+        raise ImproperlyConfigured(f"{name} must be yes or no, not {value!r}.")
     if isinstance(default, str):
         if isinstance(value, str):
             return value

@@ -1,26 +1,34 @@
 """The base class of tasks: runs them in the Flask app's context, reports progress, stops cancelled tasks."""
 
 from asyncio import CancelledError
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NoReturn, TypeVar
 
 import celery
 from billiard.common import terminate_handler_fired
 from billiard.exceptions import WorkerLostError
 from celery import states
+from celery.canvas import Signature
 from celery.exceptions import Ignore, Reject, Retry, WorkerShutdown, WorkerTerminate
-from celery.result import AsyncResult, EagerResult
+from celery.result import AsyncResult, EagerResult, GroupResult
 from celery.utils import uuid
 from kombu.exceptions import OperationalError
 
-from flask_longtask.celery import attempt
+from flask_longtask.celery import attempt, checkpoints, stalls
+from flask_longtask.celery.kept_logs import keep_logs
 from flask_longtask.celery.sender import NotQueued
-from flask_longtask.store import Change, Outcome
-from flask_longtask.tracker import Loop, Tracker
+from flask_longtask.celery.sending import parent
+from flask_longtask.store import Change, LogLine, Outcome
+from flask_longtask.store.history import MOST_LINES
+from flask_longtask.task_parts.tracker import Line, Loop, Tracker
 
 Item = TypeVar("Item")
 
+
+#: The task that this thread or greenlet runs, and its request. Celery takes a whole microsecond to find the request.
+_run: ContextVar[tuple[Any, Any] | None] = ContextVar("longtask_run", default=None)
 
 #: The outcomes of a report that stop the running task.
 _REFUSED = frozenset({Outcome.CANCELLED, Outcome.SUPERSEDED})
@@ -52,8 +60,20 @@ class Task(celery.Task):  # type: ignore[misc]
     so that they cannot clash with those of a task's author.
     """
 
+    #: Whether the lines of loggers are kept, too: those of `celery.utils.log.get_task_logger`, and all others below
+    #: the logger "celery.task", as far as the worker's log level lets them pass.
+    keep_log = False
+
     #: Compares `eta` and `expires` with Redis's clock.
     Request = "flask_longtask.celery.worker.request:Request"
+
+    #: For how many seconds the running task may be silent: neither report, nor log, nor keep a checkpoint. When it is
+    #: silent for longer, its attempt is ended, and it is tried again at once, like a task whose worker was lost.
+    stall_seconds: float | None = None
+
+    #: Whether the task may be started again, with the same arguments, after it has failed or was cancelled.
+    #: For that its arguments are kept in Redis, for as long as the record of the ended task.
+    restartable = False
 
     def apply_async(self, *args: Any, **kwargs: Any) -> AsyncResult:
         """Like Celery's. In a request that repeats an `Idempotency-Key`, return the earlier task's result."""
@@ -115,19 +135,25 @@ class Task(celery.Task):  # type: ignore[misc]
             return call(*args, **kwargs)
         # All plain function calls share one request.
         request.is_entered = not request.called_directly
-        with self.app.flask_app.app_context():
-            result = self.__run(call, *args, **kwargs)
-            self.__stop_tracking(report=False)
-            return result
+        token = _run.set((self, request))
+        try:
+            with self.app.flask_app.app_context():
+                result = self.__run(call, *args, **kwargs)
+                self.__stop_tracking(report=False)
+                return result
+        finally:
+            _run.reset(token)
 
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
         """Record the start of this attempt, or prevent it.
 
-        Raises TaskCancelled if the task has been cancelled, Ignore if it has ended or another worker runs it, and
-        WorkerLostError if it has lost its worker too often.
+        Raises TaskCancelled if the task has been cancelled, Ignore if it has ended or another worker runs it,
+        WorkerLostError if it has lost its worker too often, and TaskStalled if it has stalled too often.
         """
         if self.__is_followed:
             self.__record_start(task_id)
+            if self.keep_log:
+                keep_logs(self.request, self.__tracker())
         self.__run(super().before_start, task_id, args, kwargs)
 
     def __run(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
@@ -168,20 +194,30 @@ class Task(celery.Task):  # type: ignore[misc]
         if change.outcome is Outcome.ENDED:
             if request.chord:
                 backend.count_in_chord(request)
+            if request.chain:
+                backend.end_chain(task_id)
             raise _NotCurrent("the task has ended")
         if change.outcome is Outcome.EXHAUSTED:
+            if change.stalled:
+                raise stalls.TaskStalled.after(self.stall_seconds, change)
             raise WorkerLostError(
                 f"Its worker was lost {change.lost} times, so it is not started again."
             )
         self.__stop_if_refused(change)
         attempt.remember(request, run._replace(attempt=change.attempt, started=change.now))
+        if not request.is_eager:
+            request.last_checkpoint = checkpoints.load(change.checkpoint)
 
     def __pool_limits(self) -> dict[str, Any]:
         """Return what this worker's pool cannot do for the task, so that its bar can say so."""
         if attempt.Pool.can_stop_tasks:
             return {}
         hard, _ = self.request.timelimit or (None, None)
-        return {"unstoppable": 1, "time_limit": hard or self.time_limit}
+        return {
+            "unstoppable": 1,
+            "time_limit": hard or self.time_limit,
+            "stall_seconds": self.stall_seconds,
+        }
 
     def update_state(
         self, task_id: str | None = None, state: str | None = None, meta: Any = None, **kwargs: Any
@@ -189,6 +225,8 @@ class Task(celery.Task):  # type: ignore[misc]
         """Report progress, as with plain Celery. `state` defaults to PROGRESS.
 
         `meta` should be a dict with `current`, `total` and `status`, a sentence for people to read.
+        Clients get everything else in it as the field `meta` of the status, up to 16,000 bytes of
+        JSON; more than that is left out, with a warning in the worker's log.
         Raises TaskCancelled if the task has been cancelled.
         """
         request = self.request
@@ -198,6 +236,27 @@ class Task(celery.Task):  # type: ignore[misc]
         super().update_state(task_id=task_id, state=state or "PROGRESS", meta=meta, **kwargs)
         if is_its_own:
             self.__stop_if_refused(getattr(request, "change", None))
+
+    def checkpoint(self, value: Any) -> None:
+        """Keep a value for the task's next attempt, which finds it as `last_checkpoint`.
+
+        There is another attempt after a lost worker, a worker that was stopped, as by a deploy, or a
+        retry. Its bar goes on from the last progress instead of from zero. `value` is anything that
+        JSON can express, at most 16,000 bytes of it; it replaces the one before. While Redis is
+        away, a warning is logged and the task goes on.
+
+        Raises TypeError or ValueError for a value that cannot be kept, and TaskCancelled if the task
+        has been cancelled.
+        """
+        text = checkpoints.dump(value)
+        request = self.request
+        if self.__is_followed:
+            self.__stop_if_refused(self.backend.keep_checkpoint(request.id, text, request))
+
+    @property
+    def last_checkpoint(self) -> Any:
+        """What an earlier attempt at this task has last passed to `checkpoint`; None in the first attempt."""
+        return getattr(self.request, "last_checkpoint", None)
 
     def track(
         self, iterable: Iterable[Item], message: str = "", total: float | None = None
@@ -227,6 +286,37 @@ class Task(celery.Task):  # type: ignore[misc]
         finally:  # the loop may be left by a break
             tracker.leave(loop)
 
+    def log(self, text: object, level: str = "info") -> None:
+        """Log a line, which the task's page shows and `GET /status/<id>/history` returns.
+
+        Each line of a longer text is a line of its own, of at most 1,000 characters. The last 500 lines of a task are
+        kept. `level` is a word such as those of `logging`: debug, info, warning, error or critical.
+
+        Lines are stored at most every 100 ms, and when the task ends: a million of them cost little more
+        than writing them to a file. A plain function call logs nothing.
+        """
+        run = _run.get()
+        request = run[1] if run and run[0] is self else self.request
+        tracker = getattr(request, "tracker", None)
+        if tracker is None:
+            if not self.__is_followed:
+                return
+            tracker = self.__tracker()
+        tracker.log(text, level)
+
+    def delay_child(self, signature: Signature, **options: Any) -> AsyncResult | GroupResult:
+        """Start a task that belongs to this one: `self.delay_child(resize.s(path, 200))`.
+
+        This task and its children become one family with one bar, at this task's address: it has succeeded when all of
+        them have, and cancelling it cancels them all. `signature` may also be a group, a chain or a chord. `options`
+        are those of `apply_async`. A task that is tried again starts its children again, too.
+        """
+        token = parent.set(self.request.id if self.__is_followed else None)
+        try:
+            return signature.apply_async(**options)
+        finally:
+            parent.reset(token)
+
     def delay_on_commit(self, *args: Any, **kwargs: Any) -> AsyncResult:
         """Like `delay`, but send the task once Flask-SQLAlchemy's session has committed."""
         return self.apply_async_on_commit(args, kwargs)
@@ -247,7 +337,7 @@ class Task(celery.Task):  # type: ignore[misc]
 
         `commit()` raises NotQueued if the task cannot be queued.
         """
-        from flask_longtask.on_commit import on_commit  # noqa: PLC0415  # SQLAlchemy is optional
+        from flask_longtask.task_parts.on_commit import on_commit  # noqa: PLC0415  # SQLAlchemy is optional
 
         if session is None:
             session = self.app.flask_app.extensions["sqlalchemy"].session
@@ -262,9 +352,15 @@ class Task(celery.Task):  # type: ignore[misc]
         on_commit(session, publish)
         return self.AsyncResult(task_id)
 
+    def retry(self, *args: Any, **kwargs: Any) -> Any:
+        """Like Celery's. The lines of this attempt are stored first, since the next may start before this one ends."""
+        self.__write_lines()
+        return super().retry(*args, **kwargs)
+
     def replace(self, sig: Any) -> Any:
         """Like Celery's. Another task goes on under this task's id, so Celery's `Ignore` is not its end."""
         self.request.replaced = True
+        self.__write_lines()
         return super().replace(sig)
 
     def __tracker(self) -> Tracker:
@@ -282,9 +378,18 @@ class Task(celery.Task):  # type: ignore[misc]
                 )
                 return change if change and change.outcome in _REFUSED else None
 
-            request.tracker = Tracker(report)
+            def write(before: int, lines: Sequence[Line]) -> bool:
+                written: bool = backend.log(request, before, [LogLine(*line) for line in lines])
+                return written
+
+            request.tracker = Tracker(report, write, MOST_LINES)
         tracker: Tracker = request.tracker
         return tracker
+
+    def __write_lines(self) -> None:
+        tracker = getattr(self.request, "tracker", None)
+        if tracker is not None:
+            tracker.write_lines()
 
     def __stop_tracking(self, report: bool) -> None:
         tracker = getattr(self.request, "tracker", None)
@@ -311,7 +416,9 @@ class Task(celery.Task):  # type: ignore[misc]
         if not self.__is_followed or isinstance(exception, TaskCancelled | _NotCurrent):
             return
         if isinstance(exception, Ignore) and not getattr(request, "replaced", False):
-            self.backend.store_result(request.id, None, "IGNORED", request=request)
+            self.backend.store_result(request.id, None, states.IGNORED, request=request)
+            if request.chain or request.chord:
+                self.backend.end_chain(request.id)
         elif request.is_eager and isinstance(exception, Retry):
             self.backend.store_result(request.id, exception.exc, states.RETRY, request=request)
         elif request.is_eager and isinstance(exception, Reject):  # there is no message to reject

@@ -10,10 +10,22 @@ from typing import Any
 from celery.app import registry
 from kombu.utils.imports import symbol_by_name
 
+from flask_longtask.celery.stalls import check_seconds
 from flask_longtask.task import Task
 
-#: The public methods that our tasks have and Celery's do not.
-_OFFERED = ("apply_async_on_commit", "delay_on_commit", "track")
+#: The public methods and attributes that our tasks have and Celery's do not.
+_OFFERED = (
+    "apply_async_on_commit",
+    "checkpoint",
+    "delay_child",
+    "delay_on_commit",
+    "keep_log",
+    "last_checkpoint",
+    "log",
+    "restartable",
+    "stall_seconds",
+    "track",
+)
 
 
 class _Quiet:
@@ -39,9 +51,16 @@ def adapt(target: Any, mixin: type) -> None:
 
 
 def adapt_task(task: Any) -> None:
-    """Make a task an instance of Task, whatever base class its author has given it."""
-    if isinstance(task, Task):
-        return
+    """Make a task an instance of Task, whatever base class its author has given it.
+
+    Raises ValueError if one of its attributes has a value that it cannot have.
+    """
+    if not isinstance(task, Task):
+        _mix_in(task)
+    check_seconds(task)
+
+
+def _mix_in(task: Any) -> None:
     base = type(task)
     # An author's own attributes of these names take precedence.
     attributes = {name: getattr_static(base, name) for name in _OFFERED if hasattr(base, name)}

@@ -9,36 +9,56 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+from billiard.exceptions import WorkerLostError
 from celery import states
 from celery.app.task import Context
 from celery.backends import redis as celery_redis
 from celery.exceptions import TaskRevokedError
+from celery.result import AsyncResult
 from redis import ConnectionError as RedisConnectionError
 from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from flask_longtask.celery import arguments
 from flask_longtask.celery.attempt import run_of
 from flask_longtask.celery.documents import load_document
+from flask_longtask.history import LONGEST_ERROR, describe_history, outcome_of
+from flask_longtask.sentences import Surroundings, error_text
 from flask_longtask.status import (
     ENDED_STATES,
     LONGEST_MESSAGE,
+    MOST_META_BYTES,
     NOT_REPORTED,
     Progress,
-    Surroundings,
     describe,
+    describe_part,
+    extras,
     final_report,
     is_open,
     waits_in,
 )
-from flask_longtask.store import Change, Event, Outcome, Record, Run, Store, Stored
+from flask_longtask.store import (
+    Change,
+    Event,
+    LogLine,
+    Outcome,
+    Record,
+    Run,
+    Stall,
+    Store,
+    Stored,
+)
 from flask_longtask.store.pool import WebPool
 
 logger = logging.getLogger(__name__)
 
 #: Seconds that a web request waits for an answer from Redis. A worker waits longer: see `patient_store`.
 WEB_TIMEOUT = 1.0
+
+#: How many parts of a family are cancelled in one round trip.
+CANCELLED_AT_ONCE = 100
 
 
 class MessageLost(Exception):
@@ -104,27 +124,34 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
             self.store.presence.note_outage()
             raise
 
-    def describe(self, task_ids: Sequence[str]) -> dict[str, dict[str, Any] | None]:
-        """Return the status object of each task; None for a task that does not exist."""
+    def describe(
+        self, task_ids: Sequence[str], *, alone: bool = False, ahead: bool = True
+    ) -> dict[str, dict[str, Any] | None]:
+        """Return the status object of each task; None for a task that does not exist.
+
+        `alone`: of the task itself, even if it has the id of a family, with its number there. `ahead`: whether the
+        sentence of a task that waits says how many are ahead of it, for which Redis looks up the rank of each.
+        """
         known = {
             task_id: self._load(stored)
             for task_id, stored in zip(task_ids, self.read(task_ids), strict=True)
             if stored
         }
-        around, ahead = None, {}
+        around, ranks = None, {}
         if any(is_open(document, record) for document, record in known.values()):
             around = self._look_around()
             waiting = [
                 (queue, task_id)
                 for task_id, stored in known.items()
-                if (queue := waits_in(*stored)) is not None
+                if ahead and (queue := waits_in(*stored)) is not None
             ]
-            ranks = self.store.tasks.ahead(waiting)
-            ahead = {task_id: rank for (_, task_id), rank in zip(waiting, ranks, strict=True)}
+            numbers = self.store.tasks.ahead(waiting)
+            ranks = {task_id: rank for (_, task_id), rank in zip(waiting, numbers, strict=True)}
         statuses: dict[str, dict[str, Any] | None] = dict.fromkeys(task_ids)
         for task_id, (document, record) in known.items():
-            its = around and around._replace(ahead=ahead[task_id]) if task_id in ahead else around
-            statuses[task_id] = describe(task_id, document, record, its)
+            its = around and around._replace(ahead=ranks[task_id]) if task_id in ranks else around
+            write = describe_part if alone else describe
+            statuses[task_id] = write(task_id, document, record, its)
         return statuses
 
     def _load(self, stored: Stored) -> tuple[Mapping[str, Any], Record]:
@@ -147,12 +174,17 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
             raise LookupError(task_id)
         return describe(task_id, document, {})["result"]
 
+    def history(self, task_id: str, after: int = 0) -> dict[str, Any] | None:
+        """Return the attempts at a task, and its lines after this number; None if there is no such task."""
+        stored = self.store.history.read(task_id, after)
+        return describe_history(*stored) if stored else None
+
     @property
     def _most_result_bytes(self) -> int:
         most: int = self.app.longtask_settings["LONGTASK_MAX_RESULT_BYTES"]
         return most
 
-    def describe_accepted(self, task_id: str, record: Record, ahead: int) -> dict[str, Any]:
+    def describe_accepted(self, task_id: str, record: Record, ahead: int = 0) -> dict[str, Any]:
         """Return the status object of a task that has just been accepted, without reading it from Redis."""
         return describe(task_id, {}, record, self._look_around()._replace(ahead=ahead))
 
@@ -203,17 +235,47 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
             fields: dict[str, Any] = {"state": state}
             if state == states.SUCCESS and len(document) > self._most_result_bytes:
                 fields |= {"result_bytes": len(document), "final": final_report(result)}
+            fields |= self._ending(result, state)
             return self._keep_trying(task_id, Event.END, document, run, **fields)
         if state in NOT_REPORTED and state != states.STARTED:
-            return self._keep_trying(task_id, Event.REST, document, run)
-        progress = None if state == states.STARTED else Progress.of(result).dump()
+            fields = self._ending(result, states.RETRY)
+            return self._keep_trying(task_id, Event.REST, document, run, **fields)
+        fields = {} if state == states.STARTED else _report(task_id, result, request)
         try:
             return self.report_store.tasks.record_event(
-                task_id, Event.REPORT, document, run=run, progress=progress
+                task_id, Event.REPORT, document, run=run, **fields
             )
         except self.connection_errors as error:
             logger.warning("Progress of task %s could not be stored: %s", task_id, error)
             return None
+
+    def keep_checkpoint(self, task_id: str, checkpoint: bytes, request: Any) -> Change | None:
+        """Keep a value for a task's next attempt. Returns the outcome, or None while Redis is away."""
+        try:
+            return self.report_store.tasks.record_event(
+                task_id, Event.CHECKPOINT, checkpoint, run=run_of(request)
+            )
+        except self.connection_errors as error:
+            logger.warning("A checkpoint of task %s could not be stored: %s", task_id, error)
+            return None
+
+    def _ending(self, result: Any, state: str) -> dict[str, Any]:
+        """Return how an attempt has ended that stores this state, and the text of its error."""
+        outcome = outcome_of(state)
+        if isinstance(result, WorkerLostError):
+            outcome = "worker lost"
+        if outcome not in ("raised", "retry") or result is None:
+            return {"outcome": outcome}
+        error = error_text(self.encode_result(result, state))
+        return {"outcome": outcome, "error": error[:LONGEST_ERROR]}
+
+    def log(self, request: Any, before: int, lines: Sequence[LogLine]) -> bool:
+        """Keep lines that a running task has logged. `before` is how many its attempt has logged before these.
+
+        Returns False if they cannot be kept now. Raises redis.exceptions.RedisError if Redis does not answer soon.
+        """
+        run = run_of(request)
+        return run is None or self.report_store.history.log(request.id, run, before, lines)
 
     def start(self, task_id: str, run: Run, document: bytes | str = "", **fields: Any) -> Change:
         """Record the start of an attempt. `fields` say what its worker's pool cannot do."""
@@ -223,17 +285,43 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
         )
 
     def cancel(self, task_id: str) -> bool:
-        """Set a task's state to REVOKED. From now on, no other state of it is stored.
+        """Set a task's state to REVOKED. From now on, no other state of it is stored. Of a family, cancel all parts.
 
         Returns False if the task had ended. Does not check whether the task exists.
         """
-        document = self._document(task_id, TaskRevokedError("cancelled"), states.REVOKED)
-        change = self.store.tasks.record_event(task_id, Event.CANCEL, document)
-        return change.outcome is Outcome.STORED
+        change = self.store.tasks.record_event(task_id, Event.CANCEL, self._revoked(task_id))
+        if change.outcome is not Outcome.STORED:
+            return False
+        # No part starts any more. Here those are ended that wait or run.
+        parts = self.store.families.open_parts(task_id)
+        for first in range(0, len(parts), CANCELLED_AT_ONCE):
+            some = parts[first : first + CANCELLED_AT_ONCE]
+            self.store.tasks.cancel_all({part: self._revoked(part) for part in some})
+        return True
+
+    def _revoked(self, task_id: str) -> bytes | str:
+        return self._document(task_id, TaskRevokedError("cancelled"), states.REVOKED)
 
     def hand_back(self, task_id: str, worker: str, store: Store | None = None) -> None:
         """Record that a running task waits again, because its worker is stopping or the task was rejected."""
         (store or self.store).tasks.record_event(task_id, Event.HAND_BACK, worker=worker)
+
+    def start_again(self, task_id: str) -> AsyncResult:
+        """Start a task with what an ended one was started with. Raises LookupError if that is not kept."""
+        text = self.store.tasks.arguments(task_id)
+        if text is None:
+            raise LookupError(task_id)
+        try:
+            return arguments.send_again(self.app, task_id, text)
+        except ValueError as error:
+            logger.warning("%s", error)
+            raise LookupError(task_id) from error
+
+    def stall(self, task_id: str, worker: str, stall: Stall) -> bool:
+        """Record that a running task was silent for too long, and waits again. Returns False if it was not."""
+        tasks = self.store.tasks
+        change = tasks.record_event(task_id, Event.STALL, worker=worker, stall=stall)
+        return change.outcome is Outcome.STORED
 
     def lose(self, task_id: str) -> None:
         """Fail a task whose message is gone, and the tasks that were to follow it."""
@@ -258,14 +346,27 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
 
     def _end_unrun(self, task_id: str, record: Record, event: Event, error: Exception) -> None:
         document = self._document(task_id, error, states.FAILURE)
-        change = self.store.tasks.record_event(task_id, event, document)
-        if change.outcome is not Outcome.STORED:
-            return
-        logger.warning("Task %s has ended: %s", task_id, error)
+        text = str(error)[:LONGEST_ERROR]
+        change = self.store.tasks.record_event(task_id, event, document, error=text)
+        if change.outcome is Outcome.STORED:
+            logger.warning("Task %s has ended: %s", task_id, error)
+            self._end_followers(record)
+
+    def _end_followers(self, record: Record) -> None:
         reason = MessageLost("The task before it did not finish.")
         for follower in record.get("followers") or ():
             document = self._document(follower, reason, states.FAILURE)
             self.store.tasks.record_event(follower, Event.END, document)
+
+    def end_chain(self, task_id: str) -> None:
+        """End the tasks that were to follow one that has failed or was ignored.
+
+        Celery ends them after it has stored a failure, and a worker may die in between. After `Ignore` it does not.
+        """
+        (stored,) = self.store.tasks.read([task_id])
+        record = (stored and stored.record) or {}
+        if record.get("state") in (states.FAILURE, states.IGNORED):
+            self._end_followers(record)
 
     def count_in_chord(self, request: Any) -> None:
         """Count an ended task in its chord.
@@ -350,6 +451,24 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
 
         result: Change = self.ensure(change, (), max_retries=None)
         return result
+
+
+def _report(task_id: str, meta: Any, request: Any) -> dict[str, Any]:
+    """Return the fields of the record that a report sets."""
+    more = extras(meta)
+    if len(more) > MOST_META_BYTES:
+        if not getattr(request, "has_large_meta", False):  # one warning for a run
+            logger.warning(
+                "Task %s reports %d bytes of JSON besides its progress, so its status leaves them out: "
+                "the limit is %d.",
+                task_id,
+                len(more),
+                MOST_META_BYTES,
+            )
+        if isinstance(request, Context):
+            request.has_large_meta = True
+        more = b""
+    return {"progress": Progress.of(meta).dump(), "meta": more.decode() or None}
 
 
 def _with_a_short_message(meta: Any) -> Any:

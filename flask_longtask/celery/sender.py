@@ -19,14 +19,18 @@ from kombu import connection
 from kombu.exceptions import OperationalError
 from redis.exceptions import DataError, RedisError, ResponseError
 
+from flask_longtask.celery import arguments
 from flask_longtask.celery.broker.queues import QueueFull, count_waiting
-from flask_longtask.celery.sending import NotAccepted, Sending, sending
+from flask_longtask.celery.sending import NotAccepted, Sending, parent, restart_of, sending
 from flask_longtask.store import Accepted, Claim, Queue, Store
 
 logger = logging.getLogger(__name__)
 
 #: The version of Celery's messages that Longtask understands.
 TASK_PROTOCOL = 2
+
+#: The kinds of signatures that are no tasks themselves.
+_CANVAS = frozenset({"chain", "chord", "group"})
 
 #: Seconds, at most, between a worker's tries to reconnect to its broker.
 RECONNECT_SECONDS = 3
@@ -136,7 +140,12 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
         claim = None if is_nested else requests.claim()
         owner = requests.owner()
         record = {"task": name, **({"owner": owner} if owner else {})}
-        task = Sending(self.app.backend.store, task_id, record, claim=claim, in_worker=is_nested)
+        task = Sending(
+            *(self.app.backend.store, task_id, record),
+            claim=claim,
+            in_worker=is_nested,
+            parent=parent.get(),
+        )
         try:
             acceptance = task.accept(Queue(str(self.app.conf.task_default_queue)))
             if acceptance.outcome is Accepted.EARLIER:
@@ -164,6 +173,8 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
         owner = self.app.requests.owner()
         owner_field = {"owner": owner} if owner else {}
         record = self._record(name, message.headers, getattr(queue, "name", queue))
+        if earlier := restart_of.get():
+            record["restart_of"] = earlier
         followers = _followers(message.body[2])
         return Sending(
             store,
@@ -174,6 +185,8 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
             most_waiting=most_waiting,
             not_after=not_after,
             in_worker=in_worker,
+            parent=parent.get(),
+            arguments=arguments.keep(self.app, name, message, options),
             rank=self._rank(record["queue"], options.get("priority")),
         )
 
@@ -269,8 +282,12 @@ def _followers(embedded: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any
         signature = signatures.pop()
         if not signature:
             continue
-        if task_id := signature["options"].get("task_id"):
+        options = signature["options"]
+        task_id = options.get("task_id")
+        if task_id and signature.get("subtask_type") not in _CANVAS:
             yield task_id, {"task": signature["task"]}
+        # A chord's body carries the rest of the chain that the chord is a step of.
+        signatures += [*(options.get("chain") or ()), options.get("chord")]
         # A chord or a group as a step of a chain carries its own tasks as arguments.
         arguments = signature.get("kwargs") or {}
         for part in (arguments.get("header"), arguments.get("tasks"), [arguments.get("body")]):

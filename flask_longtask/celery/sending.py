@@ -61,6 +61,12 @@ class Sending:
 #: The task that this thread or greenlet is sending, where broker and store are the same Redis.
 sending: ContextVar[Sending | None] = ContextVar("longtask_sending", default=None)
 
+#: The ended task that this thread or greenlet starts again.
+restart_of: ContextVar[str | None] = ContextVar("longtask_restart_of", default=None)
+
+#: The running task whose family the tasks join that this thread or greenlet sends.
+parent: ContextVar[str | None] = ContextVar("longtask_parent", default=None)
+
 
 class Requests:
     """The request that starts a task. This base class knows no request; `FlaskRequests` knows Flask's."""

@@ -42,8 +42,9 @@ def list_tasks(limit: int, as_json: bool) -> None:
     of a chain before their turn; `watch` shows both by their ids.
     """
     backend = celery_app().backend
-    task_ids, number = backend.store.tasks.list_open(limit)
-    tasks = [status for status in backend.describe(task_ids).values() if status]
+    listing = backend.store.listing
+    page, number = listing.page("open", most=limit), listing.count("open")
+    tasks = [t for t in backend.describe(page.task_ids).values() if t]
     if as_json:
         echo_json({"tasks": tasks, "open": number})
         return

@@ -6,7 +6,7 @@ from flask_longtask.cli.group import echo_json, summary
 from flask_longtask.web.streams.subscription import Status
 
 AWAY = "Redis does not answer. Trying again until it does."
-GONE = "There is no such task: it was never submitted, or its result has expired."
+GONE = "There is no such task: it was never started, or it ended long ago and was deleted."
 
 
 class View:

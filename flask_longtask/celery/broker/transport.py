@@ -118,6 +118,11 @@ class QoS(virtual.QoS):
         else:
             self.ack(delivery_tag)
 
+    def hand_back(self, delivery_tag: str) -> None:
+        """Put a message back at the front of its queue, where its task waits again."""
+        super().ack(delivery_tag)  # type: ignore[no-untyped-call]  # first: this worker may take it at once
+        self.channel.messages.hand_back(WORKER_ID, [delivery_tag])
+
     def keep(self, messages: Collection[Any]) -> None:
         """Go on holding these messages of a channel that has lost its connection, and hand back the others."""
         kept = {message.delivery_tag for message in messages}

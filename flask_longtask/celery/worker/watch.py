@@ -10,6 +10,7 @@ from celery.worker import state
 from redis.exceptions import RedisError
 
 from flask_longtask.celery.attempt import WORKER_ID, Pool
+from flask_longtask.celery.worker.stalls import Stalls
 from flask_longtask.celery.worker.step import AFTER_TASKS, END
 
 logger = logging.getLogger(__name__)
@@ -23,7 +24,8 @@ class Watch(bootsteps.StartStopStep):  # type: ignore[misc]
 
     A cancelled task stops at its next report; if it does not, it is ended with its process after a grace period. A
     task that another worker has taken over, because this one was cut off for longer than the lease, is ended at once,
-    since two workers must not do the same work. With a pool that cannot end tasks, they go on.
+    since two workers must not do the same work. A task that is silent for longer than its `stall_seconds` is ended and
+    tried again. With a pool that cannot end tasks, they go on.
     """
 
     requires = AFTER_TASKS
@@ -35,6 +37,7 @@ class Watch(bootsteps.StartStopStep):  # type: ignore[misc]
         self._seen: dict[tuple[str, int], float] = {}
         #: The runs whose record has named them as the current attempt.
         self._begun: set[tuple[str, int]] = set()
+        self._stalls = Stalls()
 
     def start(self, consumer: Any) -> None:
         self._timer = consumer.timer.call_repeatedly(WATCH_INTERVAL, self._look, (consumer,))
@@ -50,7 +53,9 @@ class Watch(bootsteps.StartStopStep):  # type: ignore[misc]
         try:
             stored = consumer.app.backend.read([request.id for request in running])
         except RedisError:
+            self._stalls.note_outage()
             return  # the next check is a second away
+        self._stalls.note_look(consumer.app.backend.store.clock.now())
         runs = {_run_of(request) for request in running}
         self._begun &= runs
         now = time.monotonic()
@@ -68,6 +73,8 @@ class Watch(bootsteps.StartStopStep):  # type: ignore[misc]
                 logger.warning("Ending %s: another worker runs it", request.humaninfo())
                 request.cancel(consumer.pool, signal=END, emit_retry=False)
                 request.acknowledge()  # else the worker would still count its message as held
+            elif record.get("running") and _is_here(request, record):
+                self._stalls.look(consumer, request, record)
 
     def _is_superseded(self, consumer: Any, request: Any, record: Mapping[str, Any]) -> bool:
         """Whether the attempt on record is a later one than the one that runs here.

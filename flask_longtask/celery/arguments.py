@@ -1,0 +1,93 @@
+"""What a restartable task was started with: kept as text beside its record, and sent again as a new task.
+
+The text may hold secrets, as a message may. No client is ever shown any of it.
+"""
+
+import logging
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
+from typing import Any
+
+from celery.result import AsyncResult
+from kombu import serialization
+from kombu.utils.json import dumps, loads
+
+from flask_longtask.celery.sending import restart_of
+
+logger = logging.getLogger(__name__)
+
+#: The most characters of the text. The arguments of a larger task are not kept.
+LONGEST = 1_000_000
+
+#: Options of the message that is sent again.
+_OPTIONS = (*("routing_key", "priority", "serializer", "compression", "delivery_mode", "headers"),)
+
+
+def keep(app: Any, name: str, message: Any, options: Mapping[str, Any]) -> str:
+    """Return what is needed to start a task again, as text; "" if it cannot be.
+
+    `message` and `options` are those with which Celery sends the task.
+    """
+    task, headers = app.tasks.get(name), message.headers
+    args, kwargs, embedded = message.body
+    is_part = headers["group"] or embedded["chain"] or embedded["chord"]
+    if is_part or headers["retries"] or not getattr(task, "restartable", False):
+        return ""
+    callbacks = {part: embedded[part] for part in ("callbacks", "errbacks")}
+    kind, encoding, body = serialization.dumps(  # type: ignore[no-untyped-call]
+        (args, kwargs, callbacks), options.get("serializer") or app.conf.task_serializer
+    )
+    time_limit, soft_time_limit = headers["timelimit"]
+    places = {place: _name(options.get(place)) for place in ("queue", "exchange")}
+    kept = {
+        "task": name,
+        "body": b64encode(body.encode(encoding) if isinstance(body, str) else body).decode(),
+        "content": [kind, encoding],
+        "options": {
+            **{option: options.get(option) for option in _OPTIONS},
+            **places,
+            **{option: headers[option] for option in ("shadow", "argsrepr", "kwargsrepr")},
+            "ignore_result": headers["ignore_result"],
+            "time_limit": time_limit,
+            "soft_time_limit": soft_time_limit,
+        },
+    }
+    text: str = dumps(kept)  # type: ignore[no-untyped-call]
+    if len(text) > LONGEST:
+        logger.warning(
+            "Task %s cannot be started again: its arguments take more than %d characters.",
+            headers["id"],
+            LONGEST,
+        )
+        return ""
+    return text
+
+
+def send_again(app: Any, task_id: str, text: bytes) -> AsyncResult:
+    """Send a task with what an earlier one was started with. Raises ValueError if that cannot be read."""
+    try:
+        kept = loads(text)  # type: ignore[no-untyped-call]
+        accepted = serialization.prepare_accept_content(app.conf.accept_content)  # type: ignore[no-untyped-call]
+        kind, encoding = kept["content"]
+        body = b64decode(kept["body"])
+        args, kwargs, callbacks = serialization.loads(body, kind, encoding, accept=accepted)  # type: ignore[no-untyped-call]
+        name = str(kept["task"])
+        given = {option: v for option, v in kept["options"].items() if v is not None}
+    except Exception as error:  # the decoders' errors share no base class
+        raise ValueError(f"The arguments of task {task_id} cannot be read: {error!r}") from error
+    token = restart_of.set(task_id)
+    try:
+        result: AsyncResult = app.send_task(
+            *(name, args, kwargs),
+            link=callbacks["callbacks"],
+            link_error=callbacks["errbacks"],
+            **given,
+        )
+    finally:
+        restart_of.reset(token)
+    return result
+
+
+def _name(place: Any) -> Any:
+    """Return the name of a queue or an exchange, which an author may have given as an object."""
+    return getattr(place, "name", place) or None
