@@ -20,7 +20,7 @@ from werkzeug.routing import Map, MapAdapter, RequestRedirect, Rule
 _EXTENSION = "longtask_rules"
 
 #: The prefixes of our endpoints.
-_OURS = ("longtask.", "longtask_openapi.", "longtask_token.")
+_OURS = ("longtask.", "longtask_openapi.", "longtask_operate.", "longtask_token.")
 
 #: Only one thread at a time makes rules: Werkzeug compiles them, which in Python 3.11 fails in two threads at once
 #: (https://github.com/python/cpython/issues/106905).

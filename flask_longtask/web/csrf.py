@@ -6,7 +6,7 @@ Flask-WTF needs a token, which a program that cancels a task does not have, and 
 from flask import Flask, request
 from flask.signals import request_started
 
-_OURS = frozenset({"longtask", "longtask_token"})
+_OURS = frozenset({"longtask", "longtask_operate", "longtask_token"})
 
 
 def init_app(app: Flask) -> None:

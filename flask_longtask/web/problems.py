@@ -64,7 +64,11 @@ def problem(error: HTTPException) -> Response:
     if isinstance(error, ClientDisconnected):
         answer["detail"] = "The body is incomplete: it was cut off, or its chunks are malformed."
     if wants_html() and not _is_for_no_host(error):
-        response = Response(render_template("longtask/problem.html", problem=answer))
+        response = Response(
+            render_template(
+                "longtask/problem.html", problem=answer, token=getattr(error, "token", None)
+            )
+        )
     else:
         response = Response(json.dumps(answer), mimetype="application/problem+json")
     response.status_code = error.code or 500

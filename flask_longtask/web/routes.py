@@ -1,8 +1,10 @@
 """The routes about tasks (status, result, cancel, lists, health), and `accepted`, the answer of a start route."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from celery import states
 from celery.result import AsyncResult, EagerResult, GroupResult
 from flask import Blueprint, Response, current_app, redirect, render_template, request, url_for
 from kombu.exceptions import OperationalError
@@ -17,6 +19,7 @@ from flask_longtask.installed import installed
 from flask_longtask.json_text import dumps, plain
 from flask_longtask.status import ENDED_STATES
 from flask_longtask.web import body, browser, clashes, ids, permission
+from flask_longtask.web.owner import user
 from flask_longtask.web.problems import (
     RETRY_AFTER,
     BadField,
@@ -26,12 +29,23 @@ from flask_longtask.web.problems import (
 )
 from flask_longtask.web.protection import idempotency
 from flask_longtask.web.streams import prefer, stream
+from flask_longtask.web.streams.history import stream_history
 
 #: Seconds between two polls of a task: the value of `Retry-After`, and the interval of the pages.
 POLL_SECONDS = 2
 
 #: The most tasks that one request may ask for.
 MOST_IDS = 100
+
+#: The number of a line in a history; no task has logged as many lines as the greatest.
+_NUMBER = re.compile(r"[0-9]{1,15}")
+
+_NO_TASK = "There is no such task: it was never started, or it ended long ago and was deleted."
+
+#: How many parts of a family one request answers.
+PARTS_AT_ONCE = 50
+
+_CURSOR = re.compile(r"[0-9]{1,12}", re.ASCII)
 
 #: The media types of a status.
 _KINDS = ("application/json", "text/html", stream.MIMETYPE)
@@ -54,50 +68,51 @@ def accepted(result: AsyncResult | GroupResult) -> BaseResponse:
     The answer is 202 with the task's address in `Location` and its status object as the body; the plain form of a
     browser is redirected to that address instead (303). The task is added to the list of this user or browser.
 
-    For a group, chunks, or a chain that ends in a group, `Location` is the address of all of its tasks, and the body
-    is `{"tasks": {"<id>": status object}}`.
+    A group, chunks, a chain or a chord is one family, with one address and one bar.
 
     Raises TypeError if `result` is not an AsyncResult or GroupResult, as `delay` and `apply_async` return, ValueError
     for a group of no tasks, and RuntimeError for a task that this extension has no record of.
     """
-    if isinstance(result, GroupResult):
-        return _accepted_group(result)
-    if not isinstance(result, AsyncResult):
+    if not isinstance(result, AsyncResult | GroupResult):
         raise TypeError(
             f"accepted() takes what delay() returns, an AsyncResult or a GroupResult, "
             f"not {type(result).__name__}."
         )
-    task = _started(result)
+    results = [*_results_in(result)]
+    _check_address(result.id)
+    is_family = isinstance(result, GroupResult) or result.parent is not None
+    task = _family(result, results) if is_family else _task(result)
+    browser.remember(_backend().store, task["task_id"])
     location = _address("longtask.status", task_id=task["task_id"])
-    return _accepted(task, location, page=location)
-
-
-def _accepted_group(result: GroupResult) -> BaseResponse:
-    tasks = [_started(part) for part in _parts(result)]
-    if not tasks:
-        raise ValueError("accepted() was given a group of no tasks, so there is nothing to follow.")
-    by_id = {task["task_id"]: task for task in tasks}
-    location = _address("longtask.statuses", id=[*by_id][:MOST_IDS])
-    return _accepted({"tasks": by_id}, location, page=_address("longtask.tasks"))
-
-
-def _accepted(document: Mapping[str, Any], location: str, page: str) -> BaseResponse:
     if wants_html():
-        return redirect(page, 303)
+        return redirect(location, 303)
     headers = [("Location", location), ("Retry-After", str(POLL_SECONDS))]
-    return _json(document, headers, status=202)
+    return _json(task, headers, status=202)
 
 
-def _parts(result: GroupResult) -> Iterator[AsyncResult]:
-    for part in result.results:
-        if isinstance(part, GroupResult):
-            yield from _parts(part)
-        else:
-            yield part
+def _check_address(task_id: str) -> None:
+    address = url_for("longtask.status", task_id=task_id, _external=False)
+    if clashes.app_answers(address.removeprefix(request.script_root)):
+        raise RuntimeError(
+            "The app has its own route at /status/<id>, so LongTask cannot show progress there. "
+            'Set a prefix: LongTask(app, url_prefix="/jobs").'
+        )
 
 
-def _started(result: AsyncResult) -> dict[str, Any]:
-    """Return the status object of a task that was started, and add the task to the list of its user or browser."""
+def _results_in(result: AsyncResult | GroupResult | None) -> Iterator[AsyncResult | GroupResult]:
+    """Yield a result and those that belong to it, in the order in which their tasks run."""
+    if result is None:
+        return
+    yield from _results_in(result.parent)
+    if isinstance(result, GroupResult):
+        for part in result.results:
+            yield from _results_in(part)
+    else:
+        _check_sender(result)
+    yield result
+
+
+def _check_sender(result: AsyncResult) -> None:
     ours = installed().celery
     if result.app not in (None, ours):
         raise RuntimeError(
@@ -108,24 +123,57 @@ def _started(result: AsyncResult) -> dict[str, Any]:
         raise RuntimeError(
             "The task was run with apply(), which records nothing. Start it with delay()."
         )
-    address = url_for("longtask.status", task_id=result.id, _external=False)
-    if clashes.app_answers(address.removeprefix(request.script_root)):
-        raise RuntimeError(
-            "The app has its own route at /status/<id>, so LongTask cannot show progress there. "
-            'Set a prefix: LongTask(app, url_prefix="/jobs").'
-        )
-    task_id, backend = idempotency.counts(result.id), ours.backend
+
+
+def _task(result: AsyncResult) -> dict[str, Any]:
+    """Return the status object of a task that was started."""
+    task_id = idempotency.counts(result.id)
     task: dict[str, Any] | None
     if accepted_here := idempotency.just_accepted(task_id):
-        task = asking_the_store(backend.describe_accepted)(task_id, *accepted_here)
+        task = asking_the_store(_backend().describe_accepted)(task_id, *accepted_here)
     else:
         task = _describe([task_id])[task_id]
     if task is None:
-        raise RuntimeError(
-            f"Task {task_id} was not recorded: its transaction has not been committed, or it was not sent."
-        )
-    browser.remember(backend.store, task_id)
+        raise _not_recorded(task_id)
     return task
+
+
+def _family(
+    result: AsyncResult | GroupResult, results: Sequence[AsyncResult | GroupResult]
+) -> dict[str, Any]:
+    """Register a family of tasks that were started, and return its status object."""
+    parts = [each.id for each in results if not isinstance(each, GroupResult)]
+    if not parts:
+        raise ValueError("accepted() was given a group of no tasks, so there is nothing to follow.")
+    kind = _kind_of(result, is_chain=len(parts) == len(results))
+    register = asking_the_store(_backend().store.families.register)
+    try:
+        family_id, record = register(
+            *(idempotency.counts(result.id), [*map(idempotency.counts, parts)], kind),
+            owner=user(),
+            # Celery does not tell the first steps of a chain that is the body of a chord.
+            has_hidden_parts=len(results) - len(parts) > (kind == "group"),
+        )
+    except LookupError as error:
+        raise _not_recorded(error) from None
+    if record["parts"].get("ended"):
+        return find_task(family_id)  # with its result
+    return asking_the_store(_backend().describe_accepted)(family_id, record)
+
+
+def _kind_of(result: AsyncResult | GroupResult, is_chain: bool) -> str:
+    if is_chain:
+        return "chain"
+    if result.parent is None:
+        return "group"
+    is_chord = isinstance(result.parent, GroupResult) and result.parent.parent is None
+    return "chord" if is_chord and not isinstance(result, GroupResult) else "workflow"
+
+
+def _not_recorded(task_id: object) -> RuntimeError:
+    return RuntimeError(
+        f"Task {task_id} was not recorded: its transaction has not been committed, or it was not sent."
+    )
 
 
 def _address(endpoint: str, **values: Any) -> str:
@@ -149,7 +197,12 @@ def status(task_id: str) -> Response:
     if waited is not None:
         headers.append(("Preference-Applied", f"wait={waited}"))
     if kind == "text/html":
-        return _page("longtask/status.html", headers, running=_runs(task), task=plain(task))
+        some, following = _parts(task_id) if task["parts"] else ([], None)
+        found = {"parts": [*map(plain, some)], "next": following}
+        found["history"] = plain(find_history(task_id))
+        return _page(
+            "longtask/status.html", headers, running=_may_change(task), task=plain(task), **found
+        )
     return _json(task, headers)
 
 
@@ -162,6 +215,55 @@ def result(task_id: str) -> Response:
     except LookupError:
         raise NotFound(f"The task has no result: its state is {task['state']}.") from None
     return Response(text, mimetype="application/json", headers=[("Cache-Control", "no-store")])
+
+
+@bp.get("/status/<longtask_id:task_id>/history")
+def history(task_id: str) -> Response:
+    """Answer the attempts at a task and the lines that it has logged, or a stream of them until the task has ended.
+
+    `after` is the number of the last line that the client knows.
+    """
+    after = _last_line_known()
+    if prefers("application/json", stream.MIMETYPE) == stream.MIMETYPE:
+        return stream_history(task_id, _find(task_id), after)
+    if installed().authorize:  # it decides by the task's status, which needs more than one read
+        _find(task_id)
+    return _json(find_history(task_id, after), [("Vary", "Accept")])
+
+
+def _last_line_known() -> int:
+    # A browser repeats the id of the last event when it reconnects. Like all browsers' own headers, it is not checked.
+    last = request.headers.get("Last-Event-ID", "")
+    if _NUMBER.fullmatch(last):
+        return int(last)
+    after = request.args.get("after", "0")
+    if not _NUMBER.fullmatch(after):
+        raise BadField("after", "must be the number of a line.")
+    return int(after)
+
+
+@bp.get("/status/<longtask_id:task_id>/parts")
+def parts(task_id: str) -> Response:
+    """Answer the parts of a family, 50 at a time: those that failed and those that run come first."""
+    family = _find(task_id)
+    cursor = request.args.get("cursor", "0")
+    if not _CURSOR.fullmatch(cursor):
+        raise BadField("cursor", "must be the value of `next` in the answer before.")
+    some, following = _parts(task_id, int(cursor))
+    headers = [("Vary", "Accept")]
+    if wants_html():
+        found = {"task": plain(family), "parts": [*map(plain, some)], "next": following}
+        return _page("longtask/parts.html", headers, running=_may_change(family), **found)
+    return _json({"parts": some, "next": following}, headers)
+
+
+@asking_the_store
+def _parts(family_id: str, after: int = 0) -> tuple[list[dict[str, Any]], str | None]:
+    """Return the status objects of some parts, and the cursor of the next ones."""
+    found = _backend().store.families.parts(family_id, after, PARTS_AT_ONCE)
+    statuses = _backend().describe([part for part, _ in found], alone=True)
+    following = str(int(found[-1][1])) if len(found) == PARTS_AT_ONCE else None
+    return [*filter(None, statuses.values())], following
 
 
 @bp.delete("/status/<longtask_id:task_id>")
@@ -186,6 +288,35 @@ def cancel_by_form(task_id: str) -> BaseResponse:
     return redirect(url_for("longtask.status", task_id=task_id), 303)
 
 
+@bp.post("/status/<longtask_id:task_id>/restart")
+def restart(task_id: str) -> BaseResponse:
+    """Start a task again that has failed or was cancelled: a new task with the same arguments."""
+    body.read_to_its_end()
+    return accepted(start_again(_find(task_id, "restart")))
+
+
+def start_again(task: Mapping[str, Any]) -> AsyncResult:
+    """Start a task again, given its status object. Raises Conflict if that is not possible."""
+    if not task.get("restartable"):
+        raise Conflict(_why_not_again(task))
+    try:
+        result: AsyncResult = asking_the_store(_backend().start_again)(task["task_id"])
+    except LookupError:
+        raise Conflict(_why_not_again(task)) from None
+    return result
+
+
+def _why_not_again(task: Mapping[str, Any]) -> str:
+    if _runs(task):
+        return "The task has not ended yet."
+    if task["state"] == states.SUCCESS:
+        return "The task has succeeded, so it is not started again."
+    return (
+        "The task cannot be started again: it does not allow that, it is part of a group or a chain, "
+        "or what it was started with is no longer kept."
+    )
+
+
 @bp.get("/status")
 def statuses() -> Response:
     """Answer the statuses of many tasks, so that a page refreshes all its bars with one request, or one stream."""
@@ -208,7 +339,7 @@ def tasks() -> Response:
     started = [task for task in known.values() if task]
     headers = [("Vary", "Accept")]
     if wants_html():
-        running, shown = any(map(_runs, started)), [*map(plain, started)]
+        running, shown = any(map(_may_change, started)), [*map(plain, started)]
         return _page("longtask/tasks.html", headers, running=running, tasks=shown)
     return _json({"tasks": started}, headers)
 
@@ -267,12 +398,27 @@ def find_task(task_id: str) -> dict[str, Any]:
     # A text that cannot be an id is not looked up.
     task = _describe([task_id])[task_id] if ids.is_id(task_id) else None
     if task is None:
-        raise NotFound("There is no such task: it was never submitted, or its result has expired.")
+        raise NotFound(_NO_TASK)
     return task
+
+
+@asking_the_store
+def find_history(task_id: str, after: int = 0) -> dict[str, Any]:
+    """Return the attempts and the lines of a task. Raises NotFound if there is no such task."""
+    found = _backend().history(task_id, after) if ids.is_id(task_id) else None
+    if found is None:
+        raise NotFound(_NO_TASK)
+    return found
 
 
 def _runs(task: Mapping[str, Any]) -> bool:
     return task["state"] not in ENDED_STATES
+
+
+def _may_change(task: Mapping[str, Any]) -> bool:
+    """Whether a page of the task has to be read again: it runs, or parts of a failed family go on."""
+    parts = task["parts"]
+    return _runs(task) or bool(parts and parts["waiting"] + parts["running"])
 
 
 def _page(template: str, headers: Headers = (), **values: Any) -> Response:

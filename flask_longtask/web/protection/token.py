@@ -19,14 +19,16 @@ from werkzeug.exceptions import TooManyRequests, Unauthorized
 from werkzeug.wrappers import Response as BaseResponse
 
 from flask_longtask.installed import installed
-from flask_longtask.store.guesses import Guesses
+from flask_longtask.store.clients.guesses import Guesses
 from flask_longtask.web.client import client_address
 from flask_longtask.web.fields import fields
 from flask_longtask.web.owner import ensure_browser, forget
 from flask_longtask.web.problems import wants_html
 
 _OPEN = frozenset({"longtask.health", "longtask_token.give", "longtask.static", "static"})
-_SESSION_FIELD = "longtask_token"
+
+#: The operators' page, which has a token of its own.
+_OPERATE = "longtask_operate"
 
 #: The most characters of the path to which a person is redirected after entering the token.
 _LONGEST_PLACE = 2000
@@ -41,8 +43,9 @@ class TokenMissing(Unauthorized):
         "This site requires a token. Reload the page to enter it, or send it as a bearer token."
     )
 
-    def __init__(self) -> None:
+    def __init__(self, token: "Token") -> None:
         super().__init__(www_authenticate=WWWAuthenticate("bearer", {"realm": "longtask"}))
+        self.token = token
 
 
 class TokenWrong(TokenMissing):
@@ -61,72 +64,115 @@ class TooManyTokens(TooManyRequests):
         )
 
 
+class Token:
+    """The token in a setting. `field` of the session stands for it, and a form sends it to the endpoint `form`."""
+
+    def __init__(self, setting: str, field: str, form: str) -> None:
+        self._setting = setting
+        self._field = field
+        self.form = form
+
+    @property
+    def is_set(self) -> bool:
+        return bool(current_app.config[self._setting])
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether this browser has given the token earlier."""
+        kept = session.get(self._field)
+        if not (self.is_set and isinstance(kept, str)):
+            return False
+        return hmac.compare_digest(_digest(kept), _digest(self._proof()))
+
+    def keep(self) -> None:
+        session[self._field] = self._proof()
+
+    def require(self) -> None:
+        """Raise TokenMissing, TokenWrong or TooManyTokens unless the session or a header has the token."""
+        if self.is_kept:
+            return
+        shown = shown_token()
+        if shown is None:
+            raise TokenMissing(self)
+        self.check(shown)
+
+    def check(self, token: str) -> None:
+        """Raise TokenWrong for a wrong token, and TooManyTokens once the client has sent too many of them."""
+        guesses: Guesses = installed().celery.backend.store.guesses
+        address, most = client_address(), current_app.config["LONGTASK_WRONG_TOKENS"]
+        if seconds := guesses.seconds_barred(address, most):
+            raise TooManyTokens(seconds)
+        if self.is_right(token):
+            return
+        try:
+            seconds = guesses.count(address, most)
+        except RedisError as error:
+            current_app.logger.warning("A wrong token could not be counted: %s", error)
+            raise TokenWrong(self) from None
+        raise TooManyTokens(seconds) if seconds else TokenWrong(self)
+
+    def is_right(self, token: str) -> bool:
+        """Whether the token is right.
+
+        The time that this takes reveals nothing about the right one, not even its length.
+        """
+        right = _digest(current_app.config[self._setting])
+        # WSGI has decoded the header as Latin-1 (PEP 3333), in whatever encoding the client has sent it.
+        in_utf_8 = token.encode("latin-1", "replace").decode("utf-8", "replace")
+        equal = [hmac.compare_digest(_digest(form), right) for form in (token, in_utf_8)]
+        return any(equal)
+
+    def _proof(self) -> str:
+        """Return the value that a session keeps instead of the token. A new token makes it invalid."""
+        token = current_app.config[self._setting].encode()
+        key = current_app.secret_key or ""
+        return hmac.new(key.encode() if isinstance(key, str) else key, token, sha256).hexdigest()
+
+
+API = Token("LONGTASK_API_TOKEN", "longtask_token", "longtask_token.give")
+
+
 @bp.post("/session")
 def give() -> BaseResponse:
     """Take the token from a person. It is valid until the browser is closed."""
-    token = fields().get("token")
-    if not isinstance(token, str):
-        raise TokenWrong
-    _check(token)
+    API.check(given_token(API))
     # Against session fixation: the owner that the session holds is discarded.
     forget()
     ensure_browser()
-    session[_SESSION_FIELD] = _proof()
+    API.keep()
+    return given(request.script_root + "/")
+
+
+def given_token(token: Token) -> str:
+    """Return the field `token` of this request. Raises TokenWrong if it has none."""
+    text = fields().get("token")
+    if not isinstance(text, str):
+        raise TokenWrong(token)
+    return text
+
+
+def given(place: str) -> BaseResponse:
+    """Answer that the token is right. A person is sent to the form's field `next`, else to `place`."""
     if not wants_html():
         return Response(status=204)
-    place = request.form.get("next", "")
-    return redirect(place if _is_here(place) else request.script_root + "/", 303)
+    following = request.form.get("next", "")
+    return redirect(following if _is_here(following) else place, 303)
 
 
 def check_token() -> None:
     """Raise TokenMissing, TokenWrong or TooManyTokens unless the request may pass."""
-    if not current_app.config["LONGTASK_API_TOKEN"]:
+    if not API.is_set or request.endpoint in _OPEN or request.blueprint == _OPERATE:
         return
-    if request.endpoint in _OPEN or _is_proof(session.get(_SESSION_FIELD)):
-        return
+    API.require()
+
+
+def shown_token() -> str | None:
+    """Return the bearer token of this request; None if it has none."""
     try:
         shown = request.authorization
     except ValueError:  # `Basic` with bytes that are not UTF-8
-        raise TokenMissing from None
-    if shown is None or shown.type != "bearer" or not shown.token:
-        raise TokenMissing
-    _check(shown.token)
-
-
-def _proof() -> str:
-    """Return the value that a session keeps instead of the token. A new token makes it invalid."""
-    token = current_app.config["LONGTASK_API_TOKEN"].encode()
-    key = current_app.secret_key or ""
-    return hmac.new(key.encode() if isinstance(key, str) else key, token, sha256).hexdigest()
-
-
-def _is_proof(kept: object) -> bool:
-    return isinstance(kept, str) and hmac.compare_digest(_digest(kept), _digest(_proof()))
-
-
-def _check(token: str) -> None:
-    """Raise TokenWrong for a wrong token, and TooManyTokens once the client has sent too many of them."""
-    guesses: Guesses = installed().celery.backend.store.guesses
-    address, most = client_address(), current_app.config["LONGTASK_WRONG_TOKENS"]
-    if seconds := guesses.seconds_barred(address, most):
-        raise TooManyTokens(seconds)
-    if _is_right(token):
-        return
-    try:
-        seconds = guesses.count(address, most)
-    except RedisError as error:
-        current_app.logger.warning("A wrong token could not be counted: %s", error)
-        raise TokenWrong from None
-    raise TooManyTokens(seconds) if seconds else TokenWrong
-
-
-def _is_right(token: str) -> bool:
-    """Whether the token is right. The time that this takes reveals nothing about the right one, not even its length."""
-    right = _digest(current_app.config["LONGTASK_API_TOKEN"])
-    # WSGI has decoded the header as Latin-1 (PEP 3333), in whatever encoding the client has sent it.
-    in_utf_8 = token.encode("latin-1", "replace").decode("utf-8", "replace")
-    equal = [hmac.compare_digest(_digest(form), right) for form in (token, in_utf_8)]
-    return any(equal)
+        return None
+    return shown.token or None if shown is not None and shown.type == "bearer" else None
 
 
 def _digest(text: str) -> bytes:

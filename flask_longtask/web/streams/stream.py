@@ -49,14 +49,27 @@ RECONNECT = 2000
 
 def subscribe(celery_app: Celery) -> Subscription:
     """Return the subscription that the streams of an app read from."""
-    outage = b"event: problem\ndata: %b\n\n" % dumps(document(OUTAGE))
-    return Subscription(celery_app, _event, outage)
+    return Subscription(celery_app, event, outage())
+
+
+def outage() -> bytes:
+    """Return the event for a Redis that does not answer."""
+    return b"event: problem\ndata: %b\n\n" % dumps(document(OUTAGE))
 
 
 def stream(statuses: Mapping[str, Status]) -> Response:
     """Return a stream of these statuses and of their changes from now on."""
-    until = time.monotonic() + PERMITTED if installed().authorize else math.inf
-    events = _events(installed().subscription, statuses, until if may_wait() else 0)
+    return respond(_events(installed().subscription, statuses, end_of_stream()))
+
+
+def end_of_stream() -> float:
+    """Return the monotonic time at which a stream that begins now must end; 0 if it can have only its first events."""
+    if not may_wait():
+        return 0
+    return time.monotonic() + PERMITTED if installed().authorize else math.inf
+
+
+def respond(events: Iterator[bytes]) -> Response:
     response = Response(events, mimetype=MIMETYPE)
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"  # nginx would hold events back to fill its buffer
@@ -72,7 +85,7 @@ def _events(
         for task_id, status in statuses.items()
         if status and status["state"] not in ENDED_STATES
     }
-    first = [_event(task_id, status) for task_id, status in statuses.items()]
+    first = [event(task_id, status) for task_id, status in statuses.items()]
     yield f"retry: {RECONNECT}\n\n".encode() + b"".join(first)
     if not open_tasks or not until:  # a browser reconnects after RECONNECT
         return
@@ -85,7 +98,7 @@ def _events(
             yield b"".join(news.text for news in changed) or b": nothing new\n\n"
 
 
-def _event(task_id: str, status: Status) -> bytes:
+def event(task_id: str, status: Status) -> bytes:
     if status is None:
         return b"event: gone\ndata: %b\n\n" % dumps({"task_id": task_id})
     return b"data: %b\n\n" % dumps(status)
