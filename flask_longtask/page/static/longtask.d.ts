@@ -17,15 +17,39 @@ export interface Status<Result = unknown> {
   /** ISO 8601 in UTC. */
   submitted: string | null;
   started: string | null;
+  /** When the task last said anything: reported, logged a line or kept a checkpoint. */
+  reported: string | null;
   finished: string | null;
   /** Seconds left, while the task runs. */
   eta: number | null;
   attempt: number | null;
+  /** Whether the task has ended and can be started again; absent if not. */
+  restartable?: true;
+  /** The id of the task that this one repeats. */
+  restart_of?: string;
+  /** What the task reports besides `current`, `total` and `status`. */
+  meta: Record<string, unknown> | null;
+  /** The number in its family, from 1. Only in the answer of `/status/<id>/parts`. */
+  part?: number | null;
+  /** Of a group, a chain, a chord or a task with children: how many parts there are, and in which phases they are. */
+  parts: Parts | null;
+}
+
+export interface Parts {
+  total: number;
+  waiting: number;
+  running: number;
+  succeeded: number;
+  failed: number;
+  cancelled: number;
 }
 
 /** Functions to call for changes of a task. */
 export interface Callbacks<Result = unknown> {
-  /** Called for each change, and also for the end, before the callbacks below. */
+  /**
+   * Called for each change, and also for the end, before the callbacks below. Of a family that has failed, it is also
+   * called afterwards, while other parts go on.
+   */
   onProgress?(task: Status<Result>): void;
   onSuccess?(task: Status<Result>): void;
   /** The task raised, or ended in another way that is neither success nor cancellation. */
@@ -93,9 +117,10 @@ export function setStrings(strings: Strings): void;
 export interface Strings {
   /** The language of dates and numbers, such as `de`. */
   locale?: string;
-  /** Names of tasks, and of states that tasks report themselves, by the server's word for them. */
+  /** Names of tasks, of states that tasks report themselves, and of the levels of log lines, by the server's word. */
   tasks?: Record<string, string>;
   states?: Record<string, string>;
+  levels?: Record<string, string>;
   /** Sentences of the server and of tasks, by the English sentence. */
   sentences?: Record<string, string>;
   [name: string]: string | Record<string, string> | undefined;
@@ -110,6 +135,8 @@ export interface LongTaskElement extends HTMLElement {
   readonly form: HTMLFormElement | null;
   /** Cancels the task. If this fails, the bar says why. */
   cancel(): Promise<void>;
+  /** Starts the task again, and puts the bar of the new task on the page. If this fails, the bar says why. */
+  restart(): Promise<void>;
   /** Takes the bar off the page. */
   hide(): void;
 }
@@ -135,6 +162,7 @@ interface LongTaskEventMap {
   'longtask:expired': LongTaskEvent;
   'longtask:end': LongTaskEvent;
   'longtask:hide': LongTaskEvent;
+  'longtask:restart': LongTaskEvent;
   'longtask:offline': Event;
   'longtask:online': Event;
 }

@@ -17,11 +17,12 @@ const strings = {
   retry: 'Waiting to retry',
   done: 'Done',
   failed: 'Failed',
+  not_started: 'Not started',
   cancelled: 'Cancelled',
   expired: 'Expired',
-  unknown: 'Unknown',
-  expired_message: 'The server no longer shows this task: it has expired or was deleted, or you may no longer see it. Its last known state is shown.',
-  unknown_message: 'There is no such task on the server, or you may not see it.',
+  unknown: 'Not found',
+  expired_message: 'The server no longer has this task, or no longer lets you see it. Its last known state is shown.',
+  unknown_message: 'The server has no such task, or does not let you see it.',
 
   // The rest of a bar
   task: 'Task',
@@ -30,48 +31,79 @@ const strings = {
   left: '{time} left',
   cancel: 'Cancel',
   cancelling: 'Cancelling…',
-  not_cancelled: 'Not cancelled.',
+  restart: 'Start again',
+  restarting: 'Starting…',
+  started_again: 'Started again as {task}',
+  not_restarted: 'It could not be started again.',
+  not_cancelled: 'It could not be cancelled.',
   hide: 'Hide',
   result: 'Result',
   megabytes: '{size} MB',
   characters: 'all {count} characters',
   attempt: 'Attempt {number}',
+  repeats: 'Repeats {task}',
   submitted: 'Submitted {time}',
   started: 'Started {time}',
-  finished: 'Finished {time}',
+  finished: 'Ended {time}',
   took: 'Took {time}',
+  parts: '{count} parts',
+  one_part: '1 part',
+  still_running: '{count} still running',
+  still_waiting: '{count} still waiting',
+  show_more: 'Show more',
+
+  // The history on a task's own page
+  retried: 'Failed and tried again',
+  worker_lost: 'Lost with its worker',
+  handed_back: 'Interrupted when its worker was stopped',
+  stalled: 'Stopped because it was silent for too long',
+  copy: 'Copy',
+  copied: 'Copied',
 
   // Durations
   seconds: '{seconds} s',
   minutes: '{minutes} min {seconds} s',
   hours: '{hours} h {minutes} min',
 
+  // All bars of a list
+  sum_running: '{count} running',
+  sum_waiting: '{count} waiting',
+  sum_scheduled: '{count} scheduled',
+  sum_done: '{count} done',
+  sum_failed: '{count} failed',
+  sum_cancelled: '{count} cancelled',
+  title: '{sum} · {title}',
+  many_ended: '{count} tasks have ended',
+  notify_blocked: 'Your browser does not let this page show notifications.',
+
   // Above the bars
   away: 'The server does not answer.',
-  offline: 'This computer is offline.',
+  offline: 'You are offline.',
   last_seen: 'The bars show what was known at {time}.',
   trying: 'Trying again…',
   trying_in: 'Trying again in {time}.',
   try_now: 'Try now',
   back: 'The server is back.',
   no_worker: 'No worker is running.',
-  start_worker: 'Start a Celery worker to run the waiting tasks.',
-  start_worker_by: 'Start one to run the waiting tasks: {command}',
+  start_worker: 'The waiting tasks start as soon as one is running.',
+  start_worker_by: 'The waiting tasks start as soon as one is running: {command}',
 
   // Errors of a request
-  error: 'The server answers with error {status}.',
-  not_ours: 'The answer did not come from this server.',
-  no_task: 'The server did not return a task.',
+  error: 'The server answered with an error ({status}).',
+  not_ours: 'The server gave an answer that this page does not understand.',
+  no_task: 'The server did not say which task it has started.',
   some_started: 'Only {started} of {count} tasks were started.',
-  unsure: 'The task may have been started. If so, it is listed once the server is back.',
+  unsure: 'The task may have been started all the same. Then it appears here once the server is back.',
 
   // For screen readers
   task_started: '{name} started.',
   tasks_started: '{name} started {count} times.',
 
-  /** Names of tasks, and of states that tasks report themselves, by the server's word: `{"long_task": "Lange Aufgabe"}`. */
+  /** Names of tasks, of states that tasks report themselves, and of the levels of log lines, by the server's word:
+   *  `{"long_task": "Lange Aufgabe"}`. */
   tasks: {},
   states: {},
+  levels: {},
   /** Sentences of the server: `{"Waiting: {count} tasks ahead": "{count} Aufgaben davor"}`. */
   sentences: {},
 };
@@ -103,6 +135,10 @@ export function nameOf(task) {
 
 export function nameOfState(state) {
   return strings.states[state] ?? inWords(state);
+}
+
+export function levelName(level) {
+  return strings.levels[level] ?? level;
 }
 
 /** Translates a sentence of the server. Additions in parentheses at its end are translated separately. */

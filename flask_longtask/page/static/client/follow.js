@@ -55,8 +55,9 @@ class Following {
     return {
       tell: (task, phase) => {
         this.#tasks.set(id, task);
-        for (const event of eventsOf(phase)) this.#call(event, task);
-        if (eventsOf(phase).includes('end') && this.#open.delete(id) && this.#open.size === 0) this.#resolveEnded(this.tasks);
+        const events = this.#open.has(id) ? eventsOf(phase) : ['progress']; // parts of a failed family may go on
+        for (const event of events) this.#call(event, task);
+        if (events.includes('end') && this.#open.delete(id) && this.#open.size === 0) this.#resolveEnded(this.tasks);
       },
       offline: (problem, seconds) => this.#call('offline', problem, seconds),
       online: () => this.#call('online'),

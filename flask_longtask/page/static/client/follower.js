@@ -3,7 +3,7 @@
 
 import { Polling } from './polling.js';
 import { IDS_PER_REQUEST, Problem, Server } from './server.js';
-import { isEnd, phaseOf, wholeStatus } from './status.js';
+import { goesOn, isEnd, phaseOf, wholeStatus } from './status.js';
 import { live } from './storage.js';
 import { Stream } from './stream.js';
 import { Workers } from './workers.js';
@@ -17,13 +17,15 @@ class Followed {
   listeners = new Set();
 
   get ended() {
-    return isEnd(this.phase);
+    return isEnd(this.phase) && !goesOn(this.task, this.phase);
   }
 
   /** Takes a status object, or null for a task that does not exist (any more). Returns whether it is a change. */
   take(id, task) {
     const next = task && wholeStatus(task);
     if (next && JSON.stringify(next) === JSON.stringify(this.task)) return false;
+    // An answer that was under way when the task ended (cancelled here, say) is outdated.
+    if (next && isEnd(this.phase) && !isEnd(phaseOf(next))) return false;
     this.task = next ?? this.task ?? wholeStatus({ task_id: id });
     this.phase = next ? phaseOf(next) : 'expired';
     this.waitingSince = this.phase === 'waiting' ? this.waitingSince ?? performance.now() : null;
@@ -97,6 +99,11 @@ export class Follower {
     }
   }
 
+  /** Starts an ended task again. Returns the status object of the new task. Throws a Problem. */
+  restart(id) {
+    return this.#server.restart(id);
+  }
+
   /** Adds an observer of the server: `away(message, lastSeen, seconds)`, `trying()`, `back()`, `noWorker(yes)`. */
   observe(observer) {
     this.#observers.add(observer);
@@ -121,6 +128,11 @@ export class Follower {
     return [...this.#tasks].filter(([, followed]) => !followed.ended);
   }
 
+  /** The open tasks that a stream tells of: it ends when they have ended, also if parts of a failed one go on. */
+  get #streamed() {
+    return this.#open.filter(([, followed]) => !isEnd(followed.phase));
+  }
+
   get #isNeeded() {
     return this.#polling.isAway || this.#errands.size > 0 || this.#open.length > 0;
   }
@@ -133,9 +145,9 @@ export class Follower {
   #goOn() {
     if (this.#polling.rests || !this.#isNeeded) return;
     const listens = live.read() && !document.hidden && !this.#polling.isAway && this.#errands.size === 0;
-    const ids = this.#open.map(([id]) => id);
-    if (listens) this.#stream.follow(ids.slice(0, IDS_PER_REQUEST));
-    if (!listens || ids.length > IDS_PER_REQUEST) this.#polling.after(this.#pause);
+    const ids = listens ? this.#streamed.slice(0, IDS_PER_REQUEST).map(([id]) => id) : [];
+    if (ids.length) this.#stream.follow(ids);
+    if (!listens || ids.length < this.#open.length) this.#polling.after(this.#pause);
   }
 
   async #ask() {
@@ -157,13 +169,13 @@ export class Follower {
   #received(id, task) {
     this.#lastSeen = new Date().toISOString();
     this.#update(id, task);
-    if (this.#open.length === 0) this.#stream.close();
+    if (this.#streamed.length === 0) this.#stream.close();
+    this.#goOn();
     this.#workers.soon(() => this.#lookForWorkers());
   }
 
   #update(id, task) {
     const followed = this.#tasks.get(id);
-    // An answer that was under way when the task ended (cancelled here, say) is outdated.
     if (!followed || followed.ended || !followed.take(id, task)) return;
     for (const listener of followed.listeners) listener.tell(followed.task, followed.phase);
   }

@@ -1,11 +1,14 @@
-// When the server is asked: after a pause, which grows while the server is away; soon; now; or not at all while the
-// page is hidden. follower.js decides what to ask, and handles the answers.
+// When the server is asked: after a pause, which grows while the server is away; soon; now; and less often, or not at
+// all, while the page is hidden. follower.js decides what to ask, and handles the answers.
 
 const SOON_MS = 300; // after a start: a task of milliseconds should not seem to wait until the next poll
 const LONGEST_PAUSE_SECONDS = 30;
-const HIDDEN_FOR_LONG_MS = 60_000; // a tab that is hidden for longer stops asking
+const HIDDEN_FOR_LONG_MS = 60_000; // a tab that is hidden for longer stops asking, or asks less often
 
 export class Polling {
+  /** Whether a tab that is hidden for long goes on asking, every LONGEST_PAUSE_SECONDS. */
+  static inBackground = false;
+
   /** The Problem of the last request; null if it succeeded. */
   problem = null;
   #failures = 0; // in a row, since `tryNow`
@@ -28,8 +31,11 @@ export class Polling {
 
   /** Whether there is nothing to plan: a request is under way, or the page has been hidden for long. */
   get rests() {
-    const hiddenForLong = document.hidden && performance.now() - this.#hiddenSince > HIDDEN_FOR_LONG_MS;
-    return this.#asking !== null || hiddenForLong;
+    return this.#asking !== null || (this.#isHiddenForLong && !Polling.inBackground);
+  }
+
+  get #isHiddenForLong() {
+    return document.hidden && performance.now() - this.#hiddenSince > HIDDEN_FOR_LONG_MS;
   }
 
   failed(problem) {
@@ -42,8 +48,9 @@ export class Polling {
     this.#failures = 0;
   }
 
-  /** Returns the seconds until the next request: `usual`, unless the server is away. */
+  /** Returns the seconds until the next request: `usual`, unless the server is away or the page is hidden for long. */
   pause(usual) {
+    if (this.#isHiddenForLong) return LONGEST_PAUSE_SECONDS;
     if (!this.isAway) return usual;
     return Math.min(LONGEST_PAUSE_SECONDS, Math.max(usual * 2 ** (this.#failures - 1), this.problem.retryAfter));
   }

@@ -101,7 +101,8 @@ async function request(url, { timeout = ANSWER_WITHIN_MS, headers = {}, ...init 
   return { response, body };
 }
 
-async function json(url, init) {
+/** Asks for a JSON document. Throws a Problem. */
+export async function json(url, init) {
   const { body } = await request(url, init);
   if (body === null) throw new Problem(text('not_ours'));
   return body;
@@ -147,6 +148,12 @@ export class Server {
     return json(addressOf(this.base, id), { method: 'DELETE' });
   }
 
+  /** Starts an ended task again. Returns the status object of the new task. */
+  async restart(id) {
+    const { tasks } = await post(`${addressOf(this.base, id)}/restart`, {});
+    return [...tasks.values()][0];
+  }
+
   /** The tasks that this browser has started, newest first. */
   async tasks() {
     return (await json(`${this.base}tasks`)).tasks;
@@ -158,6 +165,11 @@ export class Server {
       const { tasks } = await json(addressOfAll(this.base, ids.slice(from, from + IDS_PER_REQUEST)));
       yield* Object.entries(tasks);
     }
+  }
+
+  /** A page of the parts of a family, after `cursor` unless it is null: `{ parts, next }`. */
+  parts(id, cursor) {
+    return json(`${addressOf(this.base, id)}/parts${cursor === null ? '' : `?${new URLSearchParams({ cursor })}`}`);
   }
 
   /** The health document; an unhealthy server sends it with an error status. Null without an answer. */

@@ -23,6 +23,11 @@ export function isEnd(phase) {
   return Object.hasOwn(EVENT_OF_END, phase);
 }
 
+/** Whether parts of a family that has failed still wait or run. */
+export function goesOn({ parts }, phase) {
+  return phase === 'failed' && Boolean(parts) && parts.waiting + parts.running > 0;
+}
+
 /** Returns the names of the events to send when a task is in this phase. */
 export function eventsOf(phase) {
   return isEnd(phase) ? ['progress', EVENT_OF_END[phase], 'end'] : ['progress'];
@@ -30,7 +35,6 @@ export function eventsOf(phase) {
 
 /** Removes the word for the task's state from the start of a sentence, since the bar shows the word before it. */
 export function beyond(word, sentence) {
-  if (sentence === 'Pending...') return '';
   const rest = sentence.slice(word.length);
   const saysItAgain = sentence.startsWith(word) && !/^\p{L}/u.test(rest);
   return saysItAgain ? rest.replace(/^[\s.,:;]+/, '') : sentence;

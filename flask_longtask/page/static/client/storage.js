@@ -22,6 +22,9 @@ function kept(storage, key) {
 /** Whether the page shows every change at once, by a stream. */
 export const live = kept('localStorage', 'longtask.live');
 
+/** Whether a person wants notifications of the ends of tasks. */
+export const notify = kept('localStorage', 'longtask.notify');
+
 const hiddenIds = kept('localStorage', 'longtask.hidden');
 
 /** The ids of the finished bars that a person has hidden. They stay hidden after a reload. */

@@ -6,14 +6,29 @@ import { duration, localTime } from './times.js';
 
 const LONG_RESULT = 280; // characters; a longer result is folded
 
-export function facts({ submitted, started, finished, attempt }) {
+/**
+ * `addressOf` returns the address of the task with an id. `openParts` are the counts of a failed family whose other
+ * parts go on, else null; `repeatedBy` is the id of the task that repeats this one, or null.
+ */
+export function facts({ submitted, started, finished, attempt, restart_of: repeated }, { openParts, repeatedBy, addressOf }) {
   const shown = [];
+  const counted = (name, count) => count && shown.push([text(name, { count: count.toLocaleString(locale()) })]);
+  counted('still_running', openParts?.running);
+  counted('still_waiting', openParts?.waiting);
+  if (repeatedBy) shown.push(pieces('started_again', { task: linkTo(repeatedBy, addressOf(repeatedBy)) }));
+  if (repeated) shown.push(pieces('repeats', { task: linkTo(repeated, addressOf(repeated)) }));
   if (attempt > 1) shown.push(pieces('attempt', { number: attempt }));
   if (submitted) shown.push(pieces('submitted', { time: localTime(submitted) }));
   if (started) shown.push(pieces('started', { time: localTime(started) }));
   if (finished) shown.push(pieces('finished', { time: localTime(finished) }));
   if (started && finished) shown.push(pieces('took', { time: duration((new Date(finished) - new Date(started)) / 1000) }));
   return shown.flatMap((fact) => [element('span', '', ...fact), ' ']);
+}
+
+function linkTo(id, href) {
+  const link = element('a', '', id.slice(0, 8));
+  link.href = href;
+  return link;
 }
 
 /** Returns the nodes of a result: none without a result, and a link to a result that the status object omits. */

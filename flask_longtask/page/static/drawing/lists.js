@@ -27,9 +27,18 @@ function madeAfter(form) {
   return made.get(form);
 }
 
+/** All lists of the page. */
+export function lists() {
+  return document.querySelectorAll('.longtask-list');
+}
+
+export function barsIn(list) {
+  return [...list.querySelectorAll('long-task')];
+}
+
 /** The bars of all lists. */
 export function listed() {
-  return [...document.querySelectorAll('.longtask-list long-task')];
+  return [...lists()].flatMap(barsIn);
 }
 
 /** Moves the focus from a bar that leaves the page to its neighbour. */

@@ -2,14 +2,17 @@
 // bar.js draws a bar and follows its task.
 
 import { Follower } from '../client/follower.js';
-import { addressOf, HERE, post, Problem } from '../client/server.js';
+import { addressed, addressOf, HERE, post, Problem } from '../client/server.js';
 import { isEnd } from '../client/status.js';
 import { hidden, live, started } from '../client/storage.js';
 import { nameOf, text } from '../strings.js';
 import { announce, prepareAnnouncements } from './announcer.js';
 import { showBanners } from './banners.js';
+import { insert } from '../overview/order.js';
+import { updateSoon, watchLists } from '../overview/overview.js';
 import { clearErrors, clearPassedErrors, readForm, showError } from './forms.js';
-import { listed, listOf, moveFocusFrom, offerClear, offerLive } from './lists.js';
+import { listed, listOf, moveFocusFrom, offerLive } from './lists.js';
+import { nameOfTask } from './words.js';
 
 /** Takes over the page. `remember`: this tab keeps the list of the tasks it has started, since the server does not. */
 export function takeOver({ remember }) {
@@ -19,27 +22,42 @@ export function takeOver({ remember }) {
   document.addEventListener('change', ({ target }) => {
     if (target.matches('[data-longtask-live]')) setLive(target.checked);
   });
-  document.addEventListener('longtask:progress', () => offerClear(ended().length > 0));
   document.addEventListener('longtask:hide', ({ target }) => onHide(target));
+  document.addEventListener('longtask:restart', ({ target, detail }) => onRestart(target, detail));
   // nanobar may be loaded later than this script; `load` waits for both.
   window.addEventListener('load', () => document.querySelectorAll('long-task').forEach((bar) => bar.redraw()));
   document.addEventListener('longtask:online', clearPassedErrors);
   offerLive(live.read() === true);
+  watchLists();
   if (document.querySelector('form[data-longtask], [data-longtask-list]')) restore(remember);
 }
 
 function onSubmit(event) {
   if (!event.target.matches('form[data-longtask]')) return;
   event.preventDefault();
-  submit(event.target, event.submitter);
+  submit(event.target, readForm(event.target, event.submitter));
 }
 
-/** Starts a form's task, as often as its `data-longtask-count` field says. */
-async function submit(form, submitter) {
-  if (form.getAttribute('aria-busy') === 'true') return;
+/** What each form is still to send: the requests of clicks that came while another was under way. */
+const queues = new WeakMap();
+
+/** Sends a form's request after those of earlier clicks. If one fails, the later ones are dropped: it says why. */
+async function submit(form, request) {
+  if (queues.has(form)) return queues.get(form).push(request);
+  const queue = [request];
+  queues.set(form, queue);
   form.setAttribute('aria-busy', 'true');
+  try {
+    while (queue.length && await startTasks(form, queue.shift()));
+  } finally {
+    queues.delete(form);
+    form.removeAttribute('aria-busy');
+  }
+}
+
+/** Starts a form's task, as often as its `data-longtask-count` field said. Returns whether all were started. */
+async function startTasks(form, { url, body, count }) {
   clearErrors(form);
-  const { url, body, count } = readForm(form, submitter);
   let number = 0;
   let name = '';
   try {
@@ -53,10 +71,9 @@ async function submit(form, submitter) {
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
     startFailed(problem, form, number, count);
-  } finally {
-    form.removeAttribute('aria-busy');
   }
   if (number) announce(text(number > 1 ? 'tasks_started' : 'task_started', { name, count: number }));
+  return number === count;
 }
 
 function startFailed(problem, form, number, count) {
@@ -66,22 +83,47 @@ function startFailed(problem, form, number, count) {
   if (problem.status === 0) restore(false);
 }
 
-/** Puts a bar on top of its list, unless it has one already. Returns the bar. */
+/** Puts a bar into its list, unless the task has one already. Returns the bar. */
 function add(base, id, task, { form = null, listId, isNews }) {
   const list = listOf(form, listId);
   const existing = listed().find((bar) => bar.dataset.taskId === id);
   if (existing) return existing;
-  const bar = document.createElement('long-task');
-  bar.setAttribute('href', addressOf(base, id));
+  const bar = make(base, id, task, form, isNews);
   bar.toggleAttribute('hideable', true);
-  bar.form = form;
-  if (task) bar.know(task, isNews);
   if (form) {
     started.add(id, list.id);
     form.dispatchEvent(new CustomEvent('longtask:start', { bubbles: true, detail: bar.task }));
   }
-  list.prepend(bar);
+  insert(list, bar);
+  if (task?.restart_of) listed().find((other) => other.dataset.taskId === task.restart_of)?.startedAgainAs(id);
+  updateSoon();
   return bar;
+}
+
+function make(base, id, task, form, isNews) {
+  const bar = document.createElement('long-task');
+  bar.setAttribute('href', addressOf(base, id));
+  bar.form = form;
+  if (task) bar.know(task, isNews);
+  return bar;
+}
+
+/** Shows the task that repeats the one of this bar, in the same list, else above the bar, and brings it into view. */
+function onRestart(bar, task) {
+  const { base } = addressed(bar.getAttribute('href'));
+  const list = bar.closest('.longtask-list');
+  let repeated;
+  if (list) {
+    repeated = add(base, task.task_id, task, { form: bar.form, listId: list.id || undefined, isNews: true });
+    if (!bar.form) started.add(task.task_id, list.id);
+  } else {
+    repeated = make(base, task.task_id, task, bar.form, true);
+    bar.before(repeated);
+  }
+  bar.startedAgainAs(task.task_id);
+  repeated.focus({ preventScroll: true });
+  repeated.scrollIntoView({ block: 'nearest' });
+  announce(text('task_started', { name: nameOfTask(task) }));
 }
 
 /** Brings back the tasks that this browser has started, now or as soon as the server answers. */
@@ -95,7 +137,7 @@ function restore(remember) {
     for await (const [id, task] of server.statuses(missing)) if (task) tasks.set(id, task);
     const hiddenIds = hidden.read();
     hidden.write([...hiddenIds].filter((id) => tasks.has(id)));
-    // The newest task comes first, and each bar goes on top: so add the oldest first.
+    // The oldest first, as they were started: scripts of the page may list them, too.
     for (const [id, task] of [...tasks].reverse()) {
       if (!hiddenIds.has(id)) add(HERE, id, task, { listId: lists.get(id), isNews: false });
     }
@@ -110,7 +152,6 @@ function ended() {
 function onHide(bar) {
   moveFocusFrom(bar);
   hidden.write(hidden.read().add(bar.dataset.taskId));
-  offerClear(ended().some((other) => other !== bar));
 }
 
 /** Takes all finished bars off the page. */
