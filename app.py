@@ -36,16 +36,17 @@ NOUNS = [
 longtask = LongTask()
 
 
-@shared_task(bind=True)
+@shared_task(bind=True, restartable=True)
 def long_task(self, steps=None, delay=1.0):
     """Work through `steps` steps of `delay` seconds each, and report the progress at each step."""
     total = steps or random.randint(10, 50)
-    for step in range(total):
+    for step in range(self.last_checkpoint or 0, total):
         message = f"{random.choice(VERBS)} the {random.choice(NOUNS)}"
         self.update_state(
             state="PROGRESS", meta={"current": step, "total": total, "status": message}
         )
         time.sleep(delay)
+        self.checkpoint(step + 1)
     return {"current": total, "total": total, "status": "Task completed!", "result": 42}
 
 

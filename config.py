@@ -143,6 +143,9 @@ WORKER_CONCURRENCY = _integer("WORKER_CONCURRENCY", 6, 1, 1000)
 # The command that starts a worker. The page shows it while no worker is running.
 LONGTASK_WORKER_COMMAND = "celery -A celery_worker worker"
 
+# Names of tasks on the page, where the name of the function does not make one.
+LONGTASK_STRINGS = {"tasks": {"import_csv": "CSV import"}}
+
 # Seconds for which a task is kept after it has ended.
 LONGTASK_RESULT_EXPIRES = _integer("LONGTASK_RESULT_EXPIRES", 86_400, 1, 10 * 365 * 86_400)
 
@@ -181,6 +184,12 @@ LONGTASK_API_TOKEN = _text("LONGTASK_API_TOKEN", "")
 
 # Wrong tokens that a client may send in a minute; after that all its tokens are refused until the minute is over.
 LONGTASK_WRONG_TOKENS = _integer("LONGTASK_WRONG_TOKENS", 10, 1, 10**9)
+
+# The token that opens the operators' page at /operate; empty for none.
+LONGTASK_OPERATOR_TOKEN = _text("LONGTASK_OPERATOR_TOKEN", "")
+
+# Whether whoever is at this machine may open the operators' page without a token. ./run.sh sets this to yes.
+LONGTASK_OPERATE_ON_LOOPBACK = _yes_or_no("LONGTASK_OPERATE_ON_LOOPBACK", False)
 
 # Rate limit for the starts of one client, for each route.
 LONGTASK_RATE_LIMIT = _rate_limit("LONGTASK_RATE_LIMIT", "200 per minute")

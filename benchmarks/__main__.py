@@ -243,6 +243,20 @@ class Bench:
                 times <= 1 if goal else None,
             )
 
+    def lines_of_a_log(self) -> None:
+        names = ("write", "write and flush", "FileHandler", "log")
+        samples = self.in_turn({name: self.turns(name, self.size.rows) for name in names})
+        for name in names:
+            times = ratio(samples[name], samples["write and flush"])
+            self.add(
+                f"one of {self.size.rows:,} log lines: {'self.log' if name == 'log' else name}",
+                "ns",
+                [s * 1e9 for s in samples[name]],
+                f"{times:.2f} of a file's",
+                "no more than a flushed line of a file" if name == "log" else "",
+                times <= 1 if name == "log" else None,
+            )
+
     def streams(self) -> None:
         size = self.size
         task_ids = [self.running_task() for _ in range(size.tasks)]
@@ -478,6 +492,7 @@ PARTS = {
     "polls": Bench.polls,
     "starts": Bench.starts,
     "reports": Bench.reports,
+    "lines": Bench.lines_of_a_log,
     "streams": Bench.streams,
     "crowded": Bench.crowded,
 }

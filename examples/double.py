@@ -17,7 +17,7 @@ LARGEST_NUMBER = 2**53 - 1
 bp = Blueprint("double", __name__)
 
 
-@shared_task
+@shared_task(restartable=True)
 def double(digits: str) -> int | str:
     """Double the integer in `digits`. Returns an int, or a string if the result is above LARGEST_NUMBER."""
     time.sleep(current_app.config["DOUBLE_WORK_SECONDS"])

@@ -79,6 +79,7 @@ def deliver(task: Task, recipient: str, subject: str, body: str) -> dict[str, An
     try:
         with _SMTP(current_app.extensions["mail"]) as connection:
             connection.send(message)
+            answer = connection.answer
     except OSError as error:  # the base class of smtplib's errors
         # The text of an exception is logged, and a server may repeat the address in its reply.
         words = re.sub(re.escape(recipient), "the address", _in_words(error), flags=re.IGNORECASE)
@@ -89,7 +90,10 @@ def deliver(task: Task, recipient: str, subject: str, body: str) -> dict[str, An
             countdown=pause_before(task.request.retries),
             max_retries=config["MAIL_RETRIES"],
         ) from None
-    return {"current": 1, "total": 1, "status": f"Sent to {recipient}", "result": None}
+    sent = {"current": 1, "total": 1, "status": f"Sent to {recipient}"}
+    # static/mail.js shows it under the bar.
+    task.update_state(state="PROGRESS", meta={**sent, "answer": answer})
+    return {**sent, "result": None}
 
 
 def pause_before(retry: int) -> float:
@@ -98,17 +102,37 @@ def pause_before(retry: int) -> float:
     return random.uniform(pause / 2, pause)
 
 
+class _Host(smtplib.SMTP):
+    """Keeps the server's reply to the mail itself, which smtplib drops."""
+
+    answer: tuple[int, bytes] = (0, b"")
+
+    def data(self, msg: Any) -> tuple[int, bytes]:
+        self.answer = super().data(msg)
+        return self.answer
+
+
+class _SecureHost(_Host, smtplib.SMTP_SSL):
+    pass
+
+
 class _SMTP(Connection):
     """Flask-Mail's connection with a timeout of MAIL_TIMEOUT and a check of the server's certificate."""
 
-    def configure_host(self) -> smtplib.SMTP | smtplib.SMTP_SSL:
+    @property
+    def answer(self) -> str:
+        """What the server has replied to the mail, such as "250 2.0.0 Ok: queued as 4D2E1"."""
+        assert isinstance(self.host, _Host)
+        return _reply(*self.host.answer)
+
+    def configure_host(self) -> _Host:
         mail, timeout = self.mail, current_app.config["MAIL_TIMEOUT"]
-        host: smtplib.SMTP | smtplib.SMTP_SSL
+        host: _Host
         if mail.use_ssl:
             context = ssl.create_default_context()
-            host = smtplib.SMTP_SSL(mail.server, mail.port or 0, timeout=timeout, context=context)
+            host = _SecureHost(mail.server, mail.port or 0, timeout=timeout, context=context)
         else:
-            host = smtplib.SMTP(mail.server, mail.port or 0, timeout=timeout)
+            host = _Host(mail.server, mail.port or 0, timeout=timeout)
         try:
             if mail.use_tls:
                 host.starttls(context=ssl.create_default_context())
@@ -152,8 +176,12 @@ def _in_words(error: OSError) -> str:
         return f"The mail server cannot be reached: {error.strerror or error}"[:SHOWN_CHARACTERS]
     else:
         return f"The mail server cannot be used: {error}"[:SHOWN_CHARACTERS]
+    return f"The mail server says: {_reply(code, answer)}"[:SHOWN_CHARACTERS]
+
+
+def _reply(code: int, answer: bytes | str) -> str:
     words = answer.decode(errors="replace") if isinstance(answer, bytes) else answer
-    return f"The mail server says: {code} {' '.join(words.split())}"[:SHOWN_CHARACTERS]
+    return f"{code} {' '.join(words.split())}"[:SHOWN_CHARACTERS]
 
 
 @bp.post("/mail")

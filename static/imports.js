@@ -1,9 +1,6 @@
-// Shows the imported rows, as of the last batch, under the bar of each import.
+// Shows the imported rows, as of the last batch, under the bar of each import. The task reports them as its `meta`.
 
-const SHOWN_ROWS = 5;
-const SHOWN_REFUSED = 3;
 const MEGABYTE = 1_000_000;
-const MOST_MS = 10_000; // timeout of a request
 
 /** Maps the element of a bar to the snapshot under it. */
 const drawn = new WeakMap();
@@ -19,45 +16,19 @@ function counted(number, noun) {
   return `${number.toLocaleString()} ${noun}${number === 1 ? '' : 's'}`;
 }
 
-async function request(url) {
-  try {
-    const response = await fetch(url, { headers: { Accept: 'application/json' }, signal: AbortSignal.timeout(MOST_MS) });
-    return { status: response.status, document: await response.json() };
-  } catch {
-    return { status: 0 };
-  }
-}
-
 class Snapshot {
   element = element('details', 'snapshot');
   #body = element('div', '');
-  #requesting = false;
-  #requestAgain = false;
 
   constructor(bar) {
     this.url = new URL(`../imports/${bar.task.task_id}`, import.meta.url);
-    const { finished } = bar.task;
-    this.element.open = !finished; // the rows of an ended import are requested when the user opens them
-    this.element.hidden = !finished;
+    this.element.open = !bar.task.finished; // that of an import which had ended before is folded
+    this.element.hidden = true;
     this.element.append(element('summary', '', 'What is in the database'), this.#body);
-    this.element.addEventListener('toggle', () => this.refresh());
     bar.append(this.element);
   }
 
-  /** Sends one request at a time, and another one afterwards if this was called meanwhile. */
-  async refresh() {
-    this.#requestAgain = this.#requesting;
-    if (this.#requesting || !this.element.open) return;
-    this.#requesting = true;
-    const { status, document } = await request(this.url);
-    // During an outage the rows stay as they are; the bar reports the outage.
-    if (status === 200) this.#draw(document);
-    if (status === 404) this.#body.textContent = 'The import is no longer stored.';
-    this.#requesting = false;
-    if (this.#requestAgain) this.refresh();
-  }
-
-  #draw(document) {
+  draw(document) {
     this.element.hidden = document.columns.length === 0; // the header has not been read
     const page = element('a', '', document.finished ? 'All details' : 'Open as a page');
     page.href = this.url;
@@ -69,7 +40,7 @@ class Snapshot {
   #rows({ columns, first_rows: rows }) {
     const head = columns.map(({ name, empty }) =>
       element('th', '', name, element('small', '', empty ? `${empty.toLocaleString()} empty` : 'none empty')));
-    const body = rows.slice(0, SHOWN_ROWS).map(({ line, values }) =>
+    const body = rows.map(({ line, values }) =>
       element('tr', '', element('td', 'number', String(line)), ...values.map((value) => element('td', '', value))));
     return wide('The first rows', element('table', '',
       element('thead', '', element('tr', '', element('th', 'number', 'Line'), ...head)),
@@ -77,7 +48,7 @@ class Snapshot {
   }
 
   #refused({ refused_lines: lines }) {
-    return lines.slice(0, SHOWN_REFUSED).map(({ line, reason }) =>
+    return lines.map(({ line, reason }) =>
       element('p', '', `Line ${line.toLocaleString()} refused: ${reason}`));
   }
 }
@@ -97,7 +68,7 @@ document.addEventListener('longtask:progress', ({ target: bar, detail: task }) =
     return;
   }
   if (!drawn.has(bar)) drawn.set(bar, new Snapshot(bar));
-  drawn.get(bar).refresh();
+  if (task.meta) drawn.get(bar).draw(task.meta);
 });
 
 // Checked here, too, since a server may close the connection before the browser has read the error.

@@ -1,6 +1,6 @@
-"""The state of an import after its last batch, which routes.py shows as JSON or as a page."""
+"""The state of an import after its last batch: all of it for routes.py, and a part for the bar of its task."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import select
 from werkzeug.exceptions import NotFound
@@ -9,14 +9,27 @@ from examples.database import db
 from examples.imports.models import Import, Refused, Row
 from examples.imports.removal import has_ended
 
-#: Maximum number of rows, of refused records, and of characters of each that are shown.
-SHOWN_ROWS = 10
-SHOWN_REFUSED = 100
-SHOWN_CHARACTERS = 200
+
+class Shown(NamedTuple):
+    """How much is shown at most."""
+
+    rows: int
+    refused: int
+    columns: int | None
+    characters: int  # of a value, of a column's name and of a refused record
+
+
+ON_PAGE = Shown(rows=10, refused=100, columns=None, characters=200)
+
+#: The `meta` of a task has at most 16,000 bytes.
+BY_BAR = Shown(rows=5, refused=3, columns=12, characters=40)
 
 
 def snapshot(task_id: str) -> dict[str, Any]:
-    job = _find(task_id)
+    return details(_find(task_id), ON_PAGE)
+
+
+def details(job: Import, most: Shown) -> dict[str, Any]:
     # Only up to the line in `job`, since another batch may have been added after `job` was read.
     rows = select(Row).where(Row.import_id == job.id, Row.line <= job.lines)
     refused = select(Refused).where(Refused.import_id == job.id, Refused.line <= job.lines)
@@ -30,16 +43,19 @@ def snapshot(task_id: str) -> dict[str, Any]:
         "rows": job.rows,
         "refused": job.refused,
         "columns": [
-            {"name": name, "empty": empty}
-            for name, empty in zip(job.columns, job.empty, strict=True)
+            {"name": name[: most.characters], "empty": empty}
+            for name, empty in zip(job.columns[: most.columns], job.empty, strict=False)
         ],
         "first_rows": [
-            {"line": row.line, "values": [value[:SHOWN_CHARACTERS] for value in row.values]}
-            for row in db.session.scalars(rows.order_by(Row.line).limit(SHOWN_ROWS))
+            {
+                "line": row.line,
+                "values": [value[: most.characters] for value in row.values[: most.columns]],
+            }
+            for row in db.session.scalars(rows.order_by(Row.line).limit(most.rows))
         ],
         "refused_lines": [
-            {"line": line.line, "reason": line.reason, "text": line.text[:SHOWN_CHARACTERS]}
-            for line in db.session.scalars(refused.order_by(Refused.line).limit(SHOWN_REFUSED))
+            {"line": line.line, "reason": line.reason, "text": line.text[: most.characters]}
+            for line in db.session.scalars(refused.order_by(Refused.line).limit(most.refused))
         ],
     }
 

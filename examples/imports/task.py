@@ -15,6 +15,7 @@ from examples.imports.batches import batches, store
 from examples.imports.csv_records import Records, read_header
 from examples.imports.models import Import
 from examples.imports.removal import remove, remove_what_is_left
+from examples.imports.snapshot import BY_BAR, details
 from flask_longtask import Task, TaskCancelled
 
 
@@ -24,7 +25,7 @@ def import_csv(self: Task, import_id: int, address: str) -> dict[str, Any]:
     """Read an uploaded file into the database. Returns `address`, where the import is shown, as the result.
 
     After a crash, the next attempt continues after the last batch. If the import is cancelled or fails, all its rows
-    are removed.
+    are removed from the database. The last report, with the first rows, is kept until the status expires.
     """
     with suppress(RedisError):  # the next import removes them
         remove_what_is_left()
@@ -43,6 +44,7 @@ def import_csv(self: Task, import_id: int, address: str) -> dict[str, Any]:
             if isinstance(error, TaskCancelled) or not isinstance(error, Ignore):
                 remove(import_id, attempt)
             raise
+    _report(self, job)
     return {**_progress(job), "result": address}
 
 
@@ -54,15 +56,22 @@ def _read(task: Task, job: Import, attempt: int) -> None:
         job.empty = [0] * len(job.columns)
         db.session.commit()
     # Report at once, since after a crash the import continues in the middle.
-    task.update_state(state="PROGRESS", meta=_progress(job))
+    _report(task, job)
     records = Records(pieces.unread(job), job.delimiter, len(job.columns), job.read, job.lines)
     for batch in batches(records):
         store(job, batch)
-        task.update_state(state="PROGRESS", meta=_progress(job))
+        _report(task, job)
     job.read = job.size  # beyond the last record there may be blank lines
     job.finished = datetime.now(UTC)
     pieces.drop(job)
     db.session.commit()
+
+
+def _report(task: Task, job: Import) -> None:
+    """Report the progress, and the first rows, which static/imports.js shows under the bar."""
+    meta = {**_progress(job), **details(job, BY_BAR)}
+    db.session.commit()  # this has only read
+    task.update_state(state="PROGRESS", meta=meta)
 
 
 def _progress(job: Import) -> dict[str, Any]:

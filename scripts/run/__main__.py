@@ -1,6 +1,7 @@
 """The main program of `./run.sh`: starts the processes, restarts those that end, and stops them all."""
 
 import argparse
+import os
 import sys
 import threading
 import time
@@ -144,6 +145,8 @@ class Run:
     def _say_that_it_is_ready(self) -> None:
         if "web" in self._labels:
             say(f"Longtask is ready: {SITE}")
+            if os.environ["LONGTASK_OPERATE_ON_LOOPBACK"].lower() in ("yes", "true", "1"):
+                say(f"All tasks, workers and queues: {SITE}/operate")
         if not self._shows_all:
             say("From here on this terminal shows warnings and errors. Ctrl-C stops everything.")
 
@@ -172,6 +175,10 @@ def main() -> int:
     if "redis" in names and not redis_is_to_be_started():
         children.pop("redis").close()
 
+    # For the web server. `.env` has been read into the environment by now.
+    os.environ["LONGTASK_OPERATE_ON_LOOPBACK"] = (
+        os.environ.get("LONGTASK_OPERATE_ON_LOOPBACK") or "yes"
+    )
     take_signals()
     run = Run(list(children.values()), options.verbose)
     try:
