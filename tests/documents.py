@@ -92,6 +92,10 @@ def holds(value: Any, shown: Any) -> bool:
         return isinstance(value, dict) and all(
             name in value and holds(value[name], part) for name, part in shown.items()
         )
+    if isinstance(shown, list):
+        return (
+            isinstance(value, list) and len(value) == len(shown) and all(map(holds, value, shown))
+        )
     return bool(value == shown)
 
 

@@ -3,11 +3,14 @@
 A task notes what a test could not see otherwise in Redis, under `tests:<its id>`.
 """
 
+import json
+import logging as logging_module
 import time
 from decimal import Decimal
 
 from celery import Task, chain, shared_task
 from celery.exceptions import Ignore, Reject
+from celery.utils.log import get_task_logger
 from redis import Redis
 
 from flask_longtask import TaskCancelled
@@ -43,6 +46,26 @@ def reporting(self, meta, state="PROGRESS"):
     self.update_state(state=state, meta=meta)
     wait_for_release(self)
     return "done"
+
+
+@shared_task(bind=True, max_retries=1)
+def reporting_more_and_ending(self, end):
+    """Report more than the progress, and end in this way when the test lets the task go on."""
+    more = {"rows": [1, [], {"a": None}], "file": "Ä\ud83d.csv", "share": float("nan")}
+    self.update_state(meta={"current": 1, "total": 2, **more})
+    wait_for_release(self)
+    if end == "retry":
+        raise self.retry(countdown=600)
+    if end == "raise":
+        raise ValueError("no such row")
+
+
+@shared_task(bind=True)
+def reporting_one_after_the_other(self, reports):
+    """Wait after each report until the test lets the task go on."""
+    for meta in reports:
+        self.update_state(meta=meta)
+        wait_for_release(self)
 
 
 @shared_task(bind=True)
@@ -121,6 +144,45 @@ def retrying(self, countdown):
     if self.request.retries < 2:
         raise self.retry(exc=ConnectionError("mail.example is away"), countdown=countdown)
     return "sent"
+
+
+@shared_task(bind=True, restartable=True)
+def repeatable(self, *args, fails=True, **kwargs):
+    """Note the arguments and the options of the message, and fail."""
+    options = {"limits": self.request.timelimit, "priority": self.request.delivery_info["priority"]}
+    note(self, json.dumps([args, kwargs, self.request.headers, options]))
+    if fails:
+        raise ValueError("no such row")
+
+
+@shared_task(bind=True, restartable=True, max_retries=1)
+def repeatable_after_a_retry(self, row):
+    note(self, json.dumps([self.request.retries, row]))
+    raise self.retry(exc=ValueError("no such row"), countdown=0)
+
+
+@shared_task(bind=True, max_retries=2)
+def keeping(self, value, retries=2):
+    """Keep `value` in the first attempt, retry, and return what each attempt has found."""
+    note(self, json.dumps(self.last_checkpoint))
+    if not self.request.retries:
+        self.checkpoint(value)
+    note(self, json.dumps(self.last_checkpoint))
+    if self.request.retries < retries:
+        raise self.retry(countdown=0)
+
+
+@shared_task(bind=True)
+def keeping_on(self):
+    """Keep something again and again, and note what came of it."""
+    note(self, "started")
+    try:
+        while True:
+            self.checkpoint(1)
+            time.sleep(0.05)
+    except TaskCancelled:
+        note(self, "stopped by itself")
+        raise
 
 
 @shared_task(bind=True)
@@ -231,3 +293,89 @@ def large(size, kind):
     if kind == "dict":
         return {"current": 7, "total": 7, "status": "Made", "result": "x" * size}
     return "x" * size
+
+
+logger = get_task_logger(__name__)
+
+
+@shared_task(bind=True)
+def logging(self, lines):
+    """Log each line, and wait until the test lets the task go on."""
+    for line in lines:
+        self.log(*line) if isinstance(line, list) else self.log(line)
+    wait_for_release(self)
+    self.log("done")
+
+
+@shared_task(bind=True, max_retries=1)
+def logging_and_failing(self):
+    """Log in each attempt, retry once, and fail."""
+    self.log(f"attempt {self.request.retries + 1}")
+    if self.request.retries == 0:
+        raise self.retry(exc=OSError("No answer"), countdown=0)
+    raise ValueError("row 4 has no name " * 30)
+
+
+@shared_task(bind=True, max_retries=1)
+def logging_until_its_retry_runs(self):
+    """Log a line and send a retry at once, and end only when that runs."""
+    self.log(f"attempt {self.request.retries + 1}")
+    note(self, "started")
+    if self.request.retries:
+        return
+    retry = self.retry(countdown=0, throw=False)
+    while len(self.backend.client.lrange(f"tests:{self.request.id}", 0, -1)) < 2:
+        time.sleep(0.005)
+    raise retry
+
+
+@shared_task(bind=True)
+def logging_when_cancelled(self):
+    self.log("started")
+    note(self, "started")
+    try:
+        for _ in range(1000):
+            self.update_state(meta={"current": 1, "total": 2})
+            time.sleep(0.05)
+    finally:
+        self.log("cleaned up")
+
+
+class Unprintable:
+    def __str__(self):
+        raise ValueError("never")
+
+
+@shared_task(keep_log=True)
+def logging_by_loggers(secret):
+    logger.info("%d rooms", 3)
+    logging_module.getLogger("celery.task.other").warning("of another logger")
+    logging_module.getLogger("elsewhere").warning("of a logger that is not a task's")
+    logger.warning("bad %s", Unprintable())
+    try:
+        raise LookupError("no such room")
+    except LookupError:
+        logger.exception("it failed")
+    helping("called as a function")
+    return "done"
+
+
+@shared_task(bind=True)
+def helping(self, line):
+    """Log a line, by both ways."""
+    self.log(line)
+    logger.info("helped")
+
+
+@shared_task
+def not_keeping():
+    logger.info("for the worker's log only")
+
+
+@shared_task(bind=True)
+def logging_many(self, count):
+    """Log that many lines, and return how many seconds that took."""
+    since = time.monotonic()
+    for number in range(count):
+        self.log(f"line {number + 1}")
+    return time.monotonic() - since

@@ -16,7 +16,13 @@ def test_every_comparison_of_the_benchmark_can_be_made() -> None:
     text = run.stdout
     assert run.returncode == 0, run.stderr
 
-    for what in ("one poll: ours", "one start by HTTP: ours", "one update_state: ours", "track"):
+    for what in (
+        "one poll: ours",
+        "one start by HTTP: ours",
+        "one update_state: ours",
+        "track",
+        "self.log",
+    ):
         assert what in text
     for what in ("99th percentile", "one watcher", "bytes", "update_state in a loop, with"):
         assert what in text

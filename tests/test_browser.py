@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Request, expect
+from redis import Redis
 
 from tests.conftest import new_context
 from tests.processes import RedisServer, WebServer, Worker, wait_until
@@ -35,7 +36,7 @@ def start(page: Page, *, steps: int, delay: float, count: int = 1) -> None:
         page.get_by_text("How long it takes").click()
     page.get_by_label("Steps").fill(str(steps))
     page.get_by_label("Seconds per step").fill(str(delay))
-    page.get_by_role("button", name="Start").click()
+    page.get_by_role("button", name="Start", exact=True).click()
 
 
 def tasks_of(page: Page) -> Locator:
@@ -58,10 +59,10 @@ def test_five_tasks_move_one_is_cancelled_and_after_a_reload_all_are_still_there
     page.goto(web.url)
     start(page, steps=1000, delay=0.2, count=5)
     expect(tasks_of(page)).to_have_count(5)
-    expect(page.get_by_role("progressbar")).to_have_count(5)
 
     # Then the bars of those that run move: the worker has four places
     expect(in_state(page, "Running")).to_have_count(4)
+    expect(page.get_by_role("progressbar")).to_have_count(4)
     running = in_state(page, "Running")
     for number in range(4):
         expect(running.nth(number).get_by_role("progressbar")).to_have_attribute(
@@ -256,6 +257,83 @@ def test_the_page_of_one_task_is_alive_and_can_cancel_it(
     expect(in_state(page, "Cancelled")).to_have_count(1)
 
 
+def test_a_cancelled_task_is_started_again_by_its_bar_and_the_new_bar_is_on_top(
+    page: Page, web: WebServer, worker: Worker
+) -> None:
+    page.goto(web.url)
+    start(page, steps=1000, delay=0.1)
+    task_id = tasks_of(page).get_attribute("data-task-id")
+    old = page.locator(f"[data-task-id='{task_id}']")
+    again = old.get_by_role("button", name="Start again")
+    expect(old.get_by_role("button", name="Cancel")).to_be_visible()
+    expect(again).to_be_hidden()
+    old.get_by_role("button", name="Cancel").click()
+
+    again.click()
+
+    expect(tasks_of(page)).to_have_count(2)
+    new = tasks_of(page).first
+    expect(new).to_contain_text(f"Repeats {str(task_id)[:8]}")
+    expect(new).to_have_attribute("data-phase", "running")
+    expect(old).to_have_attribute("data-phase", "cancelled")
+    # And the new bar has the focus, while the old one says what has become of it
+    expect(new).to_be_focused()
+    new_id = str(new.get_attribute("data-task-id"))[:8]
+    expect(old).to_contain_text(f"Started again as {new_id}")
+    expect(again).to_be_hidden()
+    page.reload()
+    expect(tasks_of(page)).to_have_count(2)
+    expect(old).to_contain_text(f"Started again as {new_id}")
+    expect(again).to_be_hidden()
+
+    # And on the page of a task, where the new bar is above the old one
+    page.goto(f"{web.url}/status/{task_id}")
+    again.click()
+    expect(tasks_of(page)).to_have_count(2)
+    expect(again).to_be_hidden()
+    expect(tasks_of(page).nth(1)).to_have_attribute("data-task-id", str(task_id))
+    newest = tasks_of(page).first
+    newest.get_by_role("link", name=str(task_id)[:8]).click()
+    expect(page).to_have_url(f"{web.url}/status/{task_id}")
+    page.goto(web.url)
+    expect(tasks_of(page)).to_have_count(3)
+    for left in (1, 0):
+        in_state(page, "Running").first.get_by_role("button", name="Cancel").click()
+        expect(in_state(page, "Running")).to_have_count(left)
+    expect(in_state(page, "Cancelled")).to_have_count(3)
+
+
+def test_a_bar_that_is_started_again_far_below_brings_the_new_one_into_view(
+    page: Page, web: WebServer, worker: Worker
+) -> None:
+    page.goto(web.url)
+    start(page, steps=1000, delay=0.1)
+    bar = tasks_of(page)
+    bar.get_by_role("button", name="Cancel").click()
+    bar.evaluate("bar => { bar.style.marginTop = '300vh'; }")
+    bar.get_by_role("button", name="Start again").click()
+
+    expect(tasks_of(page)).to_have_count(2)
+    expect(tasks_of(page).first).to_be_in_viewport()
+    tasks_of(page).first.get_by_role("button", name="Cancel").click()
+    expect(in_state(page, "Cancelled")).to_have_count(2)
+
+
+def test_a_bar_says_why_its_task_could_not_be_started_again(
+    page: Page, web: WebServer, worker: Worker, redis: Redis
+) -> None:
+    page.goto(web.url)
+    start(page, steps=1000, delay=0.1)
+    tasks_of(page).get_by_role("button", name="Cancel").click()
+    expect(in_state(page, "Cancelled")).to_have_count(1)
+    redis.delete(f"longtask:arguments:{tasks_of(page).get_attribute('data-task-id')}")
+
+    tasks_of(page).get_by_role("button", name="Start again").click()
+
+    expect(page.get_by_role("alert")).to_contain_text("It could not be started again. The task")
+    expect(tasks_of(page)).to_have_count(1)
+
+
 def test_the_whole_can_be_used_from_the_keyboard(
     page: Page, web: WebServer, worker: Worker
 ) -> None:
@@ -280,14 +358,14 @@ def test_without_javascript_a_started_task_is_followed_on_a_page_that_refreshes_
         page.get_by_text("How long it takes").click()
         page.get_by_label("Steps").fill("10")
         page.get_by_label("Seconds per step").fill("0.3")
-        page.get_by_role("button", name="Start").click()
+        page.get_by_role("button", name="Start", exact=True).click()
 
         # Then it is on the page of its task
         expect(page).to_have_url(re.compile(f"{web.url}/status/[0-9a-f-]{{36}}"))
         expect(page.get_by_role("heading", name="Long task")).to_be_visible()
 
         # Which comes again by itself until the task is done
-        expect(page.get_by_text("Done", exact=True)).to_be_visible()
+        expect(in_state(page, "Done")).to_have_count(1)
         expect(page.get_by_text("100%").first).to_be_visible()
         expect(page.get_by_text("42", exact=True)).to_be_visible()
         expect(page.get_by_text("reloads itself")).to_have_count(0)
@@ -304,7 +382,7 @@ def test_without_javascript_a_task_is_found_again_and_cancelled(
         page.goto(web.url)
         page.get_by_text("How long it takes").click()
         page.get_by_label("Steps").fill("1000")
-        page.get_by_role("button", name="Start").click()
+        page.get_by_role("button", name="Start", exact=True).click()
         page.get_by_role("link", name="Start page").click()
         page.get_by_role("link", name="The tasks you have started").click()
 
@@ -312,8 +390,13 @@ def test_without_javascript_a_task_is_found_again_and_cancelled(
         page.get_by_role("button", name="Cancel Long task").click()
 
         expect(page).to_have_url(re.compile(f"{web.url}/status/"))
-        expect(page.get_by_text("Cancelled", exact=True)).to_be_visible()
+        expect(in_state(page, "Cancelled")).to_have_count(1)
         expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
+
+        page.get_by_role("button", name="Start again Long task").click()
+        expect(page.get_by_text("Repeats")).to_be_visible()
+        page.get_by_role("button", name="Cancel Long task").click()
+        expect(in_state(page, "Cancelled")).to_have_count(1)
     finally:
         context.close()
 

@@ -379,7 +379,7 @@ def test_every_public_name_is_in_the_reference() -> None:
 
     of_testing = [*testing.__all__, "longtask_eager", "longtask_worker"]
     assert sorted(listed) == sorted([*flask_longtask.__all__, *of_testing])
-    assert ":members: track, update_state, delay_on_commit, apply_async_on_commit" in text
+    assert ":members: track, update_state, log, keep_log, checkpoint, last_checkpoint, " in text
 
 
 # That the tests above would notice.

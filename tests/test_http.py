@@ -308,8 +308,8 @@ def test_an_unknown_task_is_not_found_and_the_answer_says_both_reasons(
 ) -> None:
     document = assert_problem(getattr(client, method)(f"/status/{uuid.uuid4()}"), 404)
 
-    assert "never submitted" in document["detail"]
-    assert "expired" in document["detail"]
+    assert "never started" in document["detail"]
+    assert "deleted" in document["detail"]
 
 
 @pytest.mark.parametrize("method", ["get", "delete", "post"])

@@ -19,8 +19,8 @@ from redis import Redis
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from flask_longtask import accepted, started_before
-from flask_longtask.store import claims as of_store
-from flask_longtask.store.claims import TURN_SECONDS
+from flask_longtask.store.clients import claims as of_store
+from flask_longtask.store.clients.claims import TURN_SECONDS
 from flask_longtask.web.kept import kept
 from flask_longtask.web.protection import idempotency
 from tests import tasks

@@ -20,7 +20,7 @@ from examples.imports.batches import store
 from examples.imports.csv_records import Record
 from examples.imports.models import Import, Piece, Refused, Row
 from examples.imports.removal import remove
-from examples.imports.snapshot import SHOWN_ROWS
+from examples.imports.snapshot import BY_BAR, ON_PAGE
 from examples.imports.task import import_csv
 from flask_longtask import QueueAway
 from tests.processes import PATIENCE, RedisServer, WebServer, Worker, wait_until
@@ -142,6 +142,23 @@ def test_every_line_is_in_the_database_or_refused_with_its_number_and_the_reason
         ],
     }
     assert count(Piece) == 0  # the file itself is not kept
+
+
+@pytest.mark.usefixtures("worker")
+def test_the_bar_has_the_first_rows_too_however_wide_they_are(
+    client: Any, ended: Callable[[str], dict[str, Any]]
+) -> None:
+    wide = ",".join(["\U0001f4a7" * 60] * 20)
+    file = "\n".join([wide, *[wide] * 20, *["too short"] * 20]).encode()
+    task = ended(send(client, file, "\U0001f4a7" * 300).json["task_id"])
+
+    meta = task["meta"]
+    assert (meta["rows"], meta["refused"], meta["finished"] is None) == (20, 20, False)
+    assert len(meta["first_rows"]) == BY_BAR.rows
+    assert [len(row["values"]) for row in meta["first_rows"]] == [BY_BAR.columns] * BY_BAR.rows
+    assert len(meta["columns"]) == BY_BAR.columns
+    assert len(meta["refused_lines"]) == BY_BAR.refused
+    assert set(meta["first_rows"][0]["values"]) == {"\U0001f4a7" * BY_BAR.characters}
 
 
 @pytest.mark.usefixtures("worker")
@@ -304,7 +321,7 @@ def test_a_large_file_takes_no_more_memory_than_a_small_one(
     task = wait_for_end(web, task_id)
     assert task["status"] == f"{LARGE:,} rows, 0 refused"
     document = requests.get(f"{web.url}/imports/{task_id}", timeout=PATIENCE).json()
-    assert (document["rows"], len(document["first_rows"])) == (LARGE, SHOWN_ROWS)
+    assert (document["rows"], len(document["first_rows"])) == (LARGE, ON_PAGE.rows)
 
     # Then neither has needed more memory for it
     after = {process: peak_memory(process) for process in own}

@@ -63,9 +63,9 @@ def test_live_one_stream_tells_of_all_bars_and_the_choice_is_kept(
     assert asked == []
 
     # And their ends are told, after which nothing is asked any more
-    for task in tasks_of(page).all():
-        address = f"{web.url}/status/{task.get_attribute('data-task-id')}"
-        requests.delete(address, timeout=PATIENCE).raise_for_status()
+    ids = [task.get_attribute("data-task-id") for task in tasks_of(page).all()]
+    for task_id in ids:  # a bar moves when its task ends
+        requests.delete(f"{web.url}/status/{task_id}", timeout=PATIENCE).raise_for_status()
     expect(in_state(page, "Cancelled")).to_have_count(2)
     page.wait_for_timeout(2500)
     assert asked == []

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from playwright.sync_api import Page, expect
 from redis import Redis
 
 from tests.mailing import MailServer, Site, mail_server, site
@@ -26,11 +27,23 @@ def test_a_mail_is_sent(site: Site, mail_server: MailServer):
     assert task["task"] == "send_mail"
     assert task["status"] == "Sent to ann@example.com"
     assert (task["current"], task["total"], task["percent"]) == (1, 1, 100)
+    assert task["meta"] == {"answer": "250 OK"}
     [mail] = mail_server.mails_to("ann@example.com")
     assert mail["From"] == "longtask@example.org"
     assert mail["Subject"] == "Hello from Flask"
     assert mail["Message-ID"] == f"<{task['task_id']}@example.org>"
     assert "background task" in mail.get_content()
+
+
+def test_the_bar_shows_what_the_mail_server_has_replied(site: Site, page: Page):
+    page.goto(site.url)
+    form = page.get_by_role("region", name="Send a mail")
+    form.get_by_label("Mail address").fill("bar@example.com")
+    form.get_by_role("button", name="Send", exact=True).click()
+
+    bar = page.get_by_role("article")
+    expect(bar).to_contain_text("Sent to bar@example.com")
+    expect(bar).to_contain_text("The mail server says: 250 OK")
 
 
 def test_json_starts_one_too(site: Site, mail_server: MailServer):

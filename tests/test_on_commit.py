@@ -15,7 +15,7 @@ from sqlalchemy.orm import (
 
 import examples.database  # noqa: F401  # sets SQLite up for transactions and savepoints, on every engine
 from flask_longtask import NotQueued
-from flask_longtask.on_commit import on_commit
+from flask_longtask.task_parts.on_commit import on_commit
 
 
 class Model(DeclarativeBase):

@@ -158,7 +158,7 @@ def test_what_it_has_started_ends_with_it_and_running_tasks_go_on_with_the_next(
     run = run_sh(*FEW, LONGTASK_LEASE_SECONDS="3600")
     run.is_ready()
     task = run.start_task(steps=5, delay=2)
-    wait_until(lambda: status(task).get("state") == "PROGRESS")
+    wait_until(lambda: status(task).get("current") == 2)
     sessions = run.everything()
     assert len(left_of(sessions)) > len(FEW) + 1
 
@@ -170,6 +170,9 @@ def test_what_it_has_started_ends_with_it_and_running_tasks_go_on_with_the_next(
     # Then the worker has handed the task back, and so Redis still answered when it was stopped.
     run.start()
     run.is_ready()
+    # And the bar goes on from where it was.
+    wait_until(lambda: status(task).get("attempt") == 2)
+    assert status(task)["current"] >= 2
     wait_until(lambda: status(task).get("state") == "SUCCESS", describe=lambda: status(task))
     assert status(task)["attempt"] == 2
 
@@ -395,12 +398,13 @@ def test_what_it_prints_until_it_is_ready_fits_on_a_screen(
     run.is_ready()
 
     names = ["redis", "mailcatcher", "web", "worker", "mailworker", "beat", "flower"]
-    *started, ready, hint = run.printed.splitlines()
+    *started, ready, operate, hint = run.printed.splitlines()
     assert started == [
         f"{name:11} | process {run.pid_of(name)}, prints to instance/run/{name}.log"
         for name in names
     ]
     assert ready == f"Longtask is ready: {run.url}"
+    assert operate == f"All tasks, workers and queues: {run.url}/operate"
     assert len(hint) < 80
     # And the rest is where it says, for nobody else to read
     wait_until(lambda: "[tasks]" in (place / "instance/run/worker.log").read_text())

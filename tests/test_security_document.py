@@ -16,7 +16,7 @@ def test_the_document_has_its_threats() -> None:
 
 @pytest.mark.parametrize(("threat", "shown_by"), THREATS, ids=[threat for threat, _ in THREATS])
 def test_what_shows_it_is_there(threat: str, shown_by: str) -> None:
-    files = re.findall(r"`((?:faults/)?test_\w+\.py)`((?:(?:: |, )`\w+`)*)", shown_by)
+    files = re.findall(r"`((?:faults/|operate/)?test_\w+\.py)`((?:(?:: |, )`\w+`)*)", shown_by)
     assert files or "tests.chaos" in shown_by, f"No test shows it: {threat}"
     for file, words in files:
         names = re.findall(r"^def (test_\w+)", (ROOT / "tests" / file).read_text(), re.MULTILINE)

@@ -14,12 +14,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flask_longtask.json_text import dumps
+from flask_longtask.sentences import Surroundings
 from flask_longtask.status import (
     ENDED_STATES,
     LONGEST_MESSAGE,
+    MOST_META_BYTES,
     UNREADABLE,
     Progress,
-    Surroundings,
     describe,
 )
 
@@ -31,7 +32,8 @@ ALL_STATES = sorted(states.ALL_STATES | {states.REJECTED, states.IGNORED})
 #: The fields of the contract, in its order of meaning: the tutorial's four, then ours.
 FIELDS = {
     *("state", "current", "total", "status", "result", "task_id", "task", "percent"),
-    *("submitted", "started", "finished", "eta", "attempt"),
+    *("submitted", "started", "reported", "finished", "eta", "attempt", "meta"),
+    "parts",
 }
 
 
@@ -93,9 +95,12 @@ def test_a_task_that_was_submitted_waits() -> None:
         "percent": 0,
         "submitted": ago(3),
         "started": None,
+        "reported": None,
         "finished": None,
         "eta": None,
         "attempt": 0,
+        "meta": None,
+        "parts": None,
     }
 
 
@@ -140,6 +145,31 @@ def test_a_task_whose_start_is_on_record_alone_is_told_as_progress() -> None:
     assert (task["state"], task["status"], task["attempt"]) == ("PROGRESS", "Started", 2)
 
 
+def test_the_bar_of_a_task_that_goes_on_from_a_checkpoint_never_falls() -> None:
+    record = {**reached(30, 100), "checkpoint": 1, "attempt": 2}
+    waits = told(None, record, SOMEBODY)
+    runs = told(None, {**record, "running": 1, "worker": "w@h/7", "started": ago(0)}, SOMEBODY)
+
+    assert (waits["state"], waits["status"], bar(waits)) == (
+        "PENDING",
+        "Waiting to be started again",
+        (30, 100, 30),
+    )
+    assert (runs["state"], runs["status"], bar(runs)) == ("PROGRESS", "Started", (30, 100, 30))
+    assert bar(told(None, {**record, "checkpoint": None})) == (0, 1, 0)
+
+
+def test_the_time_left_counts_only_what_this_attempt_has_done() -> None:
+    def left(current: float, resumed: Any) -> Any:
+        meta = stored("PROGRESS", {"current": current, "total": 100})
+        return told(meta, {"started": ago(10), "resumed": resumed})["eta"]
+
+    assert left(40, 0.3) == pytest.approx(60)
+    assert left(40, None) == left(40, "odd") == pytest.approx(15)
+    assert left(30, 0.3) is None
+    assert left(20, 0.3) is None  # it has gone back
+
+
 def test_a_task_that_has_sent_itself_once_more_waits() -> None:
     record = {"running": 1, "resent": 1, "retries": 1, "eta": ago(-60), "worker": "w@h/7"}
     task = told(None, record, SOMEBODY)
@@ -153,7 +183,7 @@ def test_a_cancelled_task_that_cannot_be_stopped_says_so_as_long_as_it_runs_on()
     record = {"cancelled": ago(1), "ended": ago(1), "running": 1, "unstoppable": 1}
 
     runs_on = told(revoked, record)["status"]
-    assert runs_on == "Cancelled. This pool cannot stop a running task: it runs to its end."
+    assert runs_on == "Cancelled. Its worker cannot stop a running task, so it runs to its end."
     assert told(revoked, {**record, "running": 0})["status"] == "Cancelled"
     assert told(revoked, {**record, "unstoppable": 0})["status"] == "Cancelled"
 
@@ -163,13 +193,49 @@ def test_a_time_limit_that_a_pool_cannot_keep_is_told_once_it_is_over() -> None:
 
     assert told(None, {**record, "started": ago(9)}, SOMEBODY)["status"] == "Started"
     over = told(None, {**record, "started": ago(11)}, SOMEBODY)["status"]
-    assert over == "Started (over its time limit of 10 s, which this pool cannot enforce)"
+    assert over == "Started (over its time limit of 10 s, but its worker cannot stop it)"
+
+
+@pytest.mark.parametrize(
+    ("lost", "stalled", "words"),
+    [
+        (1, None, "its worker was lost"),
+        (1, 1, "it stalled"),
+        (3, 2, "it stalled and its worker was lost"),
+    ],
+)
+def test_a_task_that_was_started_again_says_why(lost: int, stalled: Any, words: str) -> None:
+    record = {"running": 1, "worker": "w@h/7", "lost": lost, "stalled": stalled}
+
+    assert told(None, record, SOMEBODY)["status"] == f"Started (started again after {words})"
+
+
+def test_a_silence_that_a_pool_cannot_end_is_told_once_it_is_too_long() -> None:
+    record = {"running": 1, "worker": "w@h/7", "attempt": 1, "stall_seconds": 10}
+
+    def told_after(started: float, reported: float | None) -> str:
+        heard = {"started": ago(started), "reported": reported and ago(reported)}
+        sentence: str = told(None, {**record, **heard}, SOMEBODY)["status"]
+        return sentence
+
+    words = "(silent for more than 10 s, but its worker cannot stop it)"
+    assert told_after(9, None) == told_after(20, 9) == "Started"
+    assert told_after(11, None) == told_after(20, 11) == f"Started {words}"
 
 
 def test_a_task_that_nobody_knows_to_have_been_queued_has_failed() -> None:
     task = told(None, {"task": "app.long_task", "unsent": 1, "ended": ago(1)})
 
     assert (task["state"], task["status"]) == ("FAILURE", "It could not be queued")
+
+
+def test_a_task_that_was_to_follow_a_failed_one_says_that_it_was_not_started() -> None:
+    meta = stored("FAILURE", {"exc_type": "ChordError", "exc_message": ["Dependency x raised E"]})
+    sentence = "Not started, because an earlier task failed"
+    assert told(meta, {"submitted": NOW.timestamp()})["status"] == sentence
+    # Not one that was sent, that was run, or that other programs have sent
+    for record in ({"nonce": "1", "submitted": 1.0}, {"attempt": 1, "submitted": 1.0}, {}):
+        assert told(meta, record)["status"] == "Dependency x raised E"
 
 
 def test_an_end_is_known_though_celerys_document_was_deleted() -> None:
@@ -411,6 +477,23 @@ def test_a_state_of_the_tasks_own_is_told_like_progress() -> None:
     assert task["finished"] is None
 
 
+@pytest.mark.parametrize(
+    ("reported", "left"),
+    # 10 of 40 took 8 s, so the others take 24 s.
+    [(0, 24), (4, 20), (24, 0), (25, None), (-1, 24), (1000, 24)],
+    ids=["just now", "before", "as long ago", "too long ago", "in the future", "another attempt"],
+)
+def test_the_time_left_is_counted_from_the_last_report_and_gone_when_it_is_over(
+    reported: float, left: float | None
+) -> None:
+    started = 8 + reported if 0 <= reported < 100 else 8
+    meta = stored("PROGRESS", {"current": 10, "total": 40})
+
+    task = told(meta, {"started": ago(started), "reported": ago(reported)})
+
+    assert task["eta"] == (left if left is None else pytest.approx(left))
+
+
 def test_what_is_no_document_of_celerys_is_told_as_such() -> None:
     task = told({"status": UNREADABLE}, reached(7, 40))
 
@@ -424,7 +507,7 @@ def test_what_celerys_key_alone_does_not_say_is_null() -> None:
     task = told(stored("PROGRESS", meta), None)
 
     assert (task["state"], bar(task)) == ("PROGRESS", (1, 2, 50))
-    unknown = ("task", "submitted", "started", "finished", "eta", "attempt")
+    unknown = ("task", "submitted", "started", "reported", "finished", "eta", "attempt", "meta")
     assert {field: task[field] for field in unknown} == dict.fromkeys(unknown)
 
 
@@ -458,6 +541,96 @@ def test_only_a_task_that_has_ended_has_an_end(state: str) -> None:
     task = told(stored(state, None, date_done=ago(0)), None)
 
     assert (task["finished"] is not None) == (state in ENDED_STATES)
+
+
+# -- what else a task reports, and silence -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", ["PROGRESS", "RETRY", "SUCCESS", "FAILURE", "REVOKED"])
+def test_what_else_a_task_has_reported_is_told_in_every_state(state: str) -> None:
+    record = {**reached(7, 40), "reported": ago(2), "meta": '{"rows":[1,2],"sure":true}'}
+    task = told(stored(state, raised("ValueError", "no")), record)
+
+    assert task["meta"] == {"rows": [1, 2], "sure": True}
+    assert task["reported"] == ago(2)
+
+
+def test_what_plain_celery_has_reported_is_told_as_well() -> None:
+    meta = {"current": 1, "total": 2, "status": "Half", "rows": [1, 2], "price": Decimal("1.10")}
+
+    assert told(stored("PROGRESS", meta))["meta"] == {"rows": [1, 2], "price": "1.10"}
+    assert told(stored("PROGRESS", meta), {"task": "work"})["meta"] is not None
+    assert told(stored("SUCCESS", meta))["meta"] is None  # a result is no report
+    assert told(stored("PROGRESS", {**meta, "rows": "x" * MOST_META_BYTES}))["meta"] is None
+
+
+def test_what_was_too_large_for_the_record_is_not_read_from_celerys_document() -> None:
+    meta = {"current": 1, "total": 2, "status": "Half", "rows": [1, 2]}
+
+    assert told(stored("PROGRESS", meta), {"reported": ago(1)})["meta"] is None
+
+
+@pytest.mark.parametrize(
+    "text", [None, 7, "", "no JSON", "[]", "{}", "null", '{"a":' * 5000, f'"{"x" * 20_000}"']
+)
+def test_stored_meta_that_cannot_be_read_counts_as_none(text: Any) -> None:
+    record = {"reported": ago(1), "meta": text}
+
+    assert told(stored("PROGRESS", {"current": 1, "total": 2}), record)["meta"] is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "addition"),
+    [
+        (59, ""),
+        (60, " (nothing new for 1 min)"),
+        (239, " (nothing new for 3 min)"),
+        (7500, " (nothing new for 2 h 5 min)"),
+        (3_600_000, " (nothing new for 1,000 h 0 min)"),
+    ],
+)
+def test_a_task_that_had_been_reporting_says_for_how_long_it_is_silent(
+    seconds: float, addition: str
+) -> None:
+    meta = {"current": 7, "total": 40, "status": "Folding"}
+    record = {"running": 1, "worker": "w@h/7", "started": ago(9e6), "reported": ago(seconds)}
+
+    assert told(stored("PROGRESS", meta), record, SOMEBODY)["status"] == f"Folding{addition}"
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"reported": None}, "Folding"),  # it never said anything
+        ({"started": ago(90)}, "Folding"),  # an earlier attempt did
+        ({"running": 0}, "Folding"),
+        ({"worker": "w@h/6"}, "Folding (its worker was lost; it will be started again)"),
+        ({"lost": 1}, "Folding (started again after its worker was lost) (nothing new for 2 min)"),
+    ],
+)
+def test_only_a_task_that_runs_and_had_been_reporting_is_called_silent(
+    change: Mapping[str, Any], sentence: str
+) -> None:
+    meta = {"current": 7, "total": 40, "status": "Folding"}
+    record = {"running": 1, "worker": "w@h/7", "started": ago(200), "reported": ago(120), **change}
+
+    assert told(stored("PROGRESS", meta), record, SOMEBODY)["status"] == sentence
+
+
+def test_nobody_is_called_silent_while_it_is_not_known_who_is_there() -> None:
+    record = {"running": 1, "worker": "w@h/7", "started": ago(200), "reported": ago(120)}
+    around = SOMEBODY._replace(workers=None)
+
+    assert told(stored("PROGRESS", {"status": "Folding"}), record, around)["status"] == "Folding"
+
+
+def test_a_long_sentence_leaves_room_for_what_is_added_to_it() -> None:
+    record = {"running": 1, "worker": "w@h/7", "started": ago(200), "reported": ago(120)}
+    addition = " (nothing new for 2 min)"
+
+    sentence = told(stored("PROGRESS", {"status": "x" * 5000}), record, SOMEBODY)["status"]
+
+    assert sentence == "x" * (LONGEST_MESSAGE - len(addition)) + addition
 
 
 # -- malformed progress ------------------------------------------------------------------------------
@@ -585,7 +758,8 @@ record_fields = [
         "attempt",
         "started",
     ),
-    *("worker", "pid", "running", "lost", "progress", "cancelled", "ended"),
+    *("worker", "pid", "running", "lost", "progress", "reported", "meta", "cancelled", "ended"),
+    *("checkpoint", "resumed", "stalled", "stall_seconds", "time_limit"),
 ]
 record_documents = st.none() | st.dictionaries(
     st.sampled_from(record_fields), json_values | json_values.map(repr) | st.just("celery")
@@ -619,10 +793,11 @@ def test_whatever_is_stored_the_bar_is_a_bar_and_the_answer_is_json(
     assert (task["percent"] == 100) == (task["state"] == "SUCCESS")
     assert isinstance(task["state"], str)
     assert isinstance(task["status"], str)
-    for field in ("task", "submitted", "started", "finished"):
+    for field in ("task", "submitted", "started", "reported", "finished"):
         assert task[field] is None or isinstance(task[field], str)
     assert task["eta"] is None or 0 <= task["eta"] < math.inf
     assert task["attempt"] is None or type(task["attempt"]) is int
+    assert task["meta"] is None or isinstance(task["meta"], dict)
     json.loads(dumps(task), parse_constant=pytest.fail)
 
 

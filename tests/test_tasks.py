@@ -1,5 +1,7 @@
 """Tasks in a real worker: what they report, how they end, and that a cancelled task really stops."""
 
+import json
+import re
 import threading
 import time
 import uuid
@@ -7,18 +9,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import requests
-from celery import chain, chord, group
+from celery import Task, chain, chord, group
 from celery.app.task import Context
 from redis import Redis
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from flask_longtask.celery.attempt import remember
-from flask_longtask.store import Outcome, Run
+from flask_longtask.store import Outcome, Run, Store
 from tests import tasks
-from tests.processes import PATIENCE, RedisServer, WebServer, Worker, wait_until
+from tests.processes import PATIENCE, RedisServer, WebServer, Worker, free_port, wait_until
 
 Status = Callable[[str], dict[str, Any]]
 
@@ -124,6 +127,75 @@ def test_whatever_a_task_reports_it_is_told_and_the_task_goes_on(
 
     tasks.release(redis, task_id)
     assert ended(task_id)["result"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("end", "state"),
+    [("return", "SUCCESS"), ("raise", "FAILURE"), ("retry", "RETRY"), ("cancel", "REVOKED")],
+)
+def test_what_else_a_task_reports_is_told_as_it_was_until_after_its_end(
+    client: Any, redis: Redis, status: Status, end: str, state: str
+) -> None:
+    as_json = {"rows": [1, [], {"a": None}], "file": "Ä?.csv", "share": None}
+    task_id = tasks.reporting_more_and_ending.delay(end).id
+
+    task = reaches(status, task_id, current=1)
+    assert task["meta"] == as_json
+    assert task["started"] <= task["reported"]
+
+    if end == "cancel":
+        client.delete(f"/status/{task_id}")
+    tasks.release(redis, task_id)
+    task = reaches(status, task_id, state=state)
+    assert (task["meta"], task["current"]) == (as_json, 2 if end == "return" else 1)
+    assert task["reported"]
+
+
+def test_a_report_replaces_all_of_the_one_before(redis: Redis, status: Status) -> None:
+    first, second = {"current": 1, "total": 9, "row": 1}, {"current": 2, "total": 9}
+    task_id = tasks.reporting_one_after_the_other.delay([first, second]).id
+
+    assert reaches(status, task_id, current=1)["meta"] == {"row": 1}
+    tasks.release(redis, task_id)
+    assert reaches(status, task_id, current=2)["meta"] is None
+    tasks.release(redis, task_id)
+
+
+def test_a_task_that_has_fallen_silent_says_so_until_it_reports_again(
+    redis: Redis, status: Status
+) -> None:
+    reports = [{"current": step, "total": 9, "status": f"Step {step}"} for step in (1, 2)]
+    task_id = tasks.reporting_one_after_the_other.delay(reports).id
+    reaches(status, task_id, current=1, status="Step 1")
+
+    # When it reported three minutes ago
+    record = json.loads(redis.get(f"longtask:task:{task_id}") or b"")
+    record |= {name: record[name] - 180 for name in ("started", "reported")}
+    redis.set(f"longtask:task:{task_id}", json.dumps(record))
+
+    reaches(status, task_id, status="Step 1 (nothing new for 3 min)", state="PROGRESS")
+    tasks.release(redis, task_id)
+    reaches(status, task_id, status="Step 2")
+    tasks.release(redis, task_id)
+
+
+def test_what_is_too_large_to_be_told_is_left_out_and_the_log_says_so_once(
+    redis: Redis, status: Status, worker: Worker
+) -> None:
+    large = {"rows": "x" * 20_000}
+    reports = [{"current": step, "total": 9, "status": f"Step {step}", **large} for step in (1, 2)]
+    task_id = tasks.reporting_one_after_the_other.delay(reports).id
+    reaches(status, task_id, current=1)
+    tasks.release(redis, task_id)
+
+    task = reaches(status, task_id, current=2)
+
+    assert (task["meta"], task["status"]) == (None, "Step 2")
+    stored = json.loads(redis.get(f"celery-task-meta-{task_id}") or b"")
+    assert stored["result"] == reports[1]  # Celery's own document is as it was reported
+    warnings = re.findall(rf"Task {task_id} reports 20011 bytes.*", worker.log.read_text())
+    assert len(warnings) == 1
+    tasks.release(redis, task_id)
 
 
 @pytest.mark.parametrize(
@@ -260,6 +332,21 @@ def test_the_later_steps_of_a_chain_are_pending_from_the_start(
     assert ended(last.id)["result"] == "end"
     # Celery starts the next step before it stores the end of this one.
     assert ended(middle.id)["result"] == "ran"
+
+
+def test_the_rest_of_a_chain_ends_although_the_worker_of_the_failed_step_has_died(
+    app: Any, ended: Status
+) -> None:
+    # Given a worker that died right after it had stored the failure of the first step
+    last = chain(tasks.noting.si(), tasks.noting.si(), tasks.noting.si()).apply_async(countdown=1)
+    first = last.parent.parent.id
+    app.extensions["celery"].backend.store_state(first, ValueError("The shelf is empty"), "FAILURE")
+
+    # When the next one takes its message
+    task = ended(last.id)
+
+    assert task["state"] == "FAILURE"
+    assert task["status"] == "Not started, because an earlier task failed"
 
 
 def test_the_body_of_a_chord_is_pending_until_its_header_is_done(
@@ -547,6 +634,72 @@ def test_a_loop_is_left_when_its_task_is_cancelled(
     wait_until(lambda: tasks.evidence(redis, task_id) == ["started", "stopped by itself"])
 
 
+@pytest.mark.parametrize("value", [None, 0, "ä\n", {"row": [1, {"a": None}]}, "x" * 15_998])
+def test_what_a_task_keeps_its_next_attempts_find(redis: Redis, ended: Status, value: Any) -> None:
+    task_id = tasks.keeping.delay(value).id
+
+    assert ended(task_id)["state"] == "SUCCESS"
+    found = [json.loads(line) for line in tasks.evidence(redis, task_id)]
+    assert found == [None, None, value, value, value, value]
+    assert not redis.exists(f"longtask:checkpoint:{task_id}")
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [
+        ("x" * 15_999, "ValueError: .* at most 16,000 bytes of JSON, not 16,001"),
+        (b"bytes", "TypeError: .* not JSON serializable"),
+        (float("nan"), "TypeError: .* not JSON compliant"),
+        ({(1, 2): 3}, "TypeError: .* keys must be str"),
+        ("\ud83d", "TypeError: .* surrogates not allowed"),
+    ],
+)
+def test_what_cannot_be_kept_is_refused_everywhere(value: Any, error: str) -> None:
+    name, _, words = error.partition(": ")
+    with pytest.raises((TypeError, ValueError), match=words) as raised:
+        tasks.keeping.checkpoint(value)
+    assert type(raised.value).__name__ == name
+
+
+def test_a_task_that_keeps_checkpoints_can_be_called_as_a_function_and_applied() -> None:
+    from app import long_task  # noqa: PLC0415  # after the fixtures have set the environment
+
+    assert long_task(2, 0)["result"] == 42
+    assert long_task.apply((2, 0)).get()["result"] == 42
+    assert long_task.last_checkpoint is None
+
+
+@pytest.mark.parametrize("seconds", [0, -1, True, "5", float("nan"), float("inf")])
+def test_a_stall_seconds_that_is_no_number_of_seconds_is_refused(app: Any, seconds: Any) -> None:
+    celery = app.extensions["celery"]
+    task = type("Odd", (Task,), {"name": "tests.odd", "stall_seconds": seconds})()
+    with pytest.raises(ValueError, match=r"^The stall_seconds of tests\.odd must be a positive"):
+        celery.register_task(task)
+    assert "tests.odd" not in celery.tasks
+
+
+def test_a_cancelled_task_stops_at_its_next_checkpoint(client: Any, redis: Redis) -> None:
+    task_id = tasks.keeping_on.delay().id
+    wait_until(lambda: redis.exists(f"longtask:checkpoint:{task_id}"))
+
+    client.delete(f"/status/{task_id}")
+
+    wait_until(lambda: "stopped by itself" in tasks.evidence(redis, task_id))
+    assert not redis.exists(f"longtask:checkpoint:{task_id}")
+
+
+def test_a_checkpoint_that_redis_does_not_take_is_logged_and_the_task_goes_on(
+    app: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    backend = app.extensions["celery"].backend
+    request = Context(id=str(uuid.uuid4()))
+    remember(request, Run("tests", "tests", 1, nonce="1", attempt=1))
+    with mock.patch.dict(vars(backend), report_store=Store(Redis(port=free_port()))):
+        assert backend.keep_checkpoint(request.id, b"1", request) is None
+
+    assert f"A checkpoint of task {request.id} could not be stored: " in caplog.text
+
+
 def test_a_task_called_as_a_plain_function_goes_through_its_loop_unreported() -> None:
     assert tasks.returning(7) == 7
     assert list(tasks.tracking_slowly.track("abc", "Reading letters")) == ["a", "b", "c"]
@@ -573,20 +726,23 @@ def test_the_record_refuses_what_an_attempt_writes_that_is_not_the_present_one(
         outcome: Outcome = backend.store_state(task_id, result, state, request=request).outcome
         return outcome
 
+    def stored() -> dict[str, Any]:
+        return {**status(task_id), "eta": None}  # which changes with the time
+
     first, second = attempt("cut off"), attempt("heir")
     assert status(task_id)["attempt"] == 2
     record({"current": 5, "total": 10}, "PROGRESS", second)
-    before = status(task_id)
+    before = stored()
 
     # When the first attempt writes its progress or its end, then neither is stored
     for state, result in (("PROGRESS", {"current": 1, "total": 10}), ("SUCCESS", 1)):
         assert record(result, state, first) is Outcome.SUPERSEDED
-        assert status(task_id) == before
+        assert stored() == before
 
     # Nor can an attempt start with a message that its worker no longer holds
     late = Run("returning", "cut off, too", 1, nonce="late", tag="of a message held by another")
     assert backend.start(task_id, late).outcome is Outcome.SUPERSEDED
-    assert status(task_id) == before
+    assert stored() == before
 
     # And the end of the second attempt is stored
     record(2, "SUCCESS", second)

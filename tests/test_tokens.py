@@ -13,7 +13,7 @@ from flask import Flask
 from flask.sessions import SecureCookieSessionInterface
 from redis import Redis
 
-from flask_longtask.store.guesses import PERIOD, Guesses
+from flask_longtask.store.clients.guesses import PERIOD, Guesses
 from flask_longtask.store.keys import Keys
 from flask_longtask.web.protection import token as token_module
 from tests.processes import PATIENCE, RedisServer, WebServer
@@ -332,7 +332,7 @@ def test_tokens_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch, s
     app.config["LONGTASK_API_TOKEN"] = TOKEN
 
     with app.app_context():
-        assert token_module._is_right(shown) == (shown == TOKEN)
+        assert token_module.API.is_right(shown) == (shown == TOKEN)
 
     # Whatever was shown, as often, and of the same length
     assert len(compared) == 2

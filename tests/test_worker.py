@@ -18,7 +18,8 @@ class Request(SimpleNamespace):
 
     def __init__(self) -> None:
         message = SimpleNamespace(delivery_tag="tag", channel="a channel")
-        super().__init__(id="1", time_start=1.0, worker_pid=7, message=message)
+        task = SimpleNamespace(stall_seconds=None)
+        super().__init__(id="1", time_start=1.0, worker_pid=7, message=message, task=task)
 
     def humaninfo(self) -> str:
         return "a task"
@@ -51,7 +52,10 @@ def is_terminated(
         pool=SimpleNamespace(maintain_pool=lambda: None),
         task_consumer=SimpleNamespace(channel=channel),
         app=SimpleNamespace(
-            backend=SimpleNamespace(read=lambda task_ids: [Stored(None, next(found))]),
+            backend=SimpleNamespace(
+                read=lambda task_ids: [Stored(None, next(found))],
+                store=SimpleNamespace(clock=SimpleNamespace(now=lambda: 0.0)),
+            ),
             message_store=None if held is None else SimpleNamespace(messages=messages),
         ),
     )

@@ -49,6 +49,19 @@ def working(self, seconds):
 
 
 @shared_task(bind=True)
+def going_on(self):
+    """Count to 1,000, a thousandth every 0.1 seconds, and go on from there in the next attempt."""
+    run = note(self)
+    for step in range(self.last_checkpoint or 0, 1000):
+        self.backend.client.rpush(f"steps:{self.request.id}", f"{run}:{step}")
+        meta = {"current": step, "total": 1000, "status": f"Step {step}", "run": run}
+        self.update_state(state="PROGRESS", meta=meta)
+        time.sleep(0.1)
+        self.checkpoint(step + 1)
+    return "done"
+
+
+@shared_task(bind=True)
 def silent(self, seconds):
     """Report nothing."""
     note(self)
@@ -62,6 +75,56 @@ def working_until_released(self):
     for step in until_released(self, note(self)):
         meta = {"current": step, "total": 1000, "status": f"Step {step}"}
         self.update_state(state="PROGRESS", meta=meta)
+    return "done"
+
+
+@shared_task(bind=True, stall_seconds=2)
+def stalling(self):
+    """Report once, and then nothing more."""
+    run = note(self)
+    self.update_state(meta={"current": 3, "total": 10, "status": f"Run {run}"})
+    for _ in until_released(self, run):
+        pass
+    return "done"
+
+
+@shared_task(bind=True, stall_seconds=2)
+def stalling_once(self):
+    """Report and keep something, and go on in the next attempt only."""
+    note(self)
+    if not self.last_checkpoint:
+        self.update_state(meta={"current": 3, "total": 10, "status": "Row 3"})
+        self.checkpoint(3)
+        time.sleep(FORGOTTEN)
+    return self.last_checkpoint
+
+
+@shared_task(bind=True, stall_seconds=2, acks_late=False)
+def stalling_with_its_message_gone(self):
+    """The same for a task whose message is acknowledged when it starts."""
+    note(self)
+    time.sleep(FORGOTTEN)
+
+
+@shared_task(bind=True, stall_seconds=2)
+def slow_but_not_stalled(self, way):
+    """Say something every second in one of the ways, for longer than the task may be silent."""
+    note(self)
+    for step in self.track(range(6)) if way == "track" else range(6):
+        if way == "report":
+            self.update_state(meta={"current": step, "total": 6, "status": "Slow"})
+        elif way == "checkpoint":
+            self.checkpoint(step)
+        elif way == "log":
+            self.log(f"Step {step}")
+        time.sleep(1)
+    return "done"
+
+
+@shared_task(bind=True, stall_seconds=2)
+def reporting_until_released(self):
+    for step in until_released(self, note(self)):
+        self.update_state(meta={"current": step, "total": 10_000, "status": "Busy"})
     return "done"
 
 
@@ -103,6 +166,15 @@ def with_its_result_ignored(self):
 @shared_task
 def failing():
     raise ValueError("row 4 has no name")
+
+
+@shared_task(bind=True, restartable=True)
+def failing_at_first(self, name):
+    """Fail, but not when it is started again."""
+    client = self.backend.client
+    if client.incr(f"failures:{name}") == 1:
+        raise ValueError(f"{name} has no name")
+    return name
 
 
 @shared_task(bind=True)
@@ -178,3 +250,14 @@ def whose_process_dies_before_it_counts(self):
 def gathering(self, results):
     note(self)
     return results
+
+
+@shared_task(bind=True)
+def logging_until_released(self):
+    """Log that it has started, and that it was released."""
+    run = note(self)
+    self.log(f"run {run}")
+    for _ in until_released(self, run):
+        pass
+    self.log("released")
+    return "done"

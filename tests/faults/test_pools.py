@@ -22,7 +22,7 @@ POOLS = ("prefork", "threads", "gevent", "solo")
 RUNS_ON = 5.0
 
 AGAIN = "(started again after its worker was lost)"
-UNSTOPPABLE = "Cancelled. This pool cannot stop a running task: it runs to its end."
+UNSTOPPABLE = "Cancelled. Its worker cannot stop a running task, so it runs to its end."
 
 
 class Workers:
@@ -164,8 +164,25 @@ def test_a_time_limit_is_kept_or_said_not_to_be(workers: Workers) -> None:
         assert "1" in system.status(task_id)["status"]
         assert "lost" not in system.status(task_id)["status"]
     else:
-        over = "Started (over its time limit of 1 s, which this pool cannot enforce)"
+        over = "Started (over its time limit of 1 s, but its worker cannot stop it)"
         system.wait([task_id], state="PROGRESS", status=over)
+        system.release(task_id)
+        system.wait([task_id], state="SUCCESS", result="done", attempt=1)
+
+
+def test_a_task_that_stalls_is_ended_or_said_to_be_silent(workers: Workers) -> None:
+    system = workers.system
+    workers.one()
+
+    task_id = system.start("stalling")
+
+    if workers.can_stop_tasks:
+        system.wait([task_id], attempt=2, status="Run 2 (started again after it stalled)")
+        system.release(task_id)
+        system.wait([task_id], state="SUCCESS", result="done", attempt=2)
+    else:
+        words = "silent for more than 2 s, but its worker cannot stop it"
+        system.wait([task_id], state="PROGRESS", status=f"Run 1 ({words})")
         system.release(task_id)
         system.wait([task_id], state="SUCCESS", result="done", attempt=1)
 

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from uuid import uuid4
 
-from celery import group
+from celery import chain, group
 from flask import Flask, render_template, request
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.wrappers import Response
@@ -71,6 +71,33 @@ def fail() -> Response:
 @app.post("/group")
 def start_group() -> Response:
     return accepted(group(tasks.stepping.s(1000, 0.05) for _ in range(3)).apply_async())
+
+
+@app.post("/held")
+def start_held() -> Response:
+    """Start a family that fails at once, with a part that goes on and one that no worker takes up."""
+    slow = tasks.stepping.si(1000, 0.05)
+    unserved = tasks.stepping.si(1, 0).set(queue="unserved-page")
+    return accepted(group(tasks.failing.si(), slow, unserved).apply_async())
+
+
+@app.post("/wide")
+def start_wide() -> Response:
+    """Start a family of 60 parts, of which one fails at once."""
+    parts = [tasks.failing.si(), *(tasks.stepping.si(20, 0.01) for _ in range(59))]
+    return accepted(group(parts).apply_async())
+
+
+@app.post("/chain")
+def start_chain() -> Response:
+    return accepted(chain(tasks.stepping.si(1, 0), tasks.stepping.si(1000, 0.05)).apply_async())
+
+
+@app.post("/broken")
+def start_broken() -> Response:
+    """Start a chain whose second step fails."""
+    steps = [tasks.returning.si("four"), tasks.failing.si(), tasks.stepping.si(1, 0)]
+    return accepted(chain(*steps).apply_async())
 
 
 @app.post("/odd")

@@ -42,10 +42,7 @@ def start_many(kind: str) -> Response:
     parts = [add.s(number, number) for number in range(3)]
     work = {
         "group": lambda: group(parts),
-        "chunks": lambda: add.chunks([(number, number) for number in range(6)], 2),
         "chain": lambda: chain(add.s(1, 1), add.s(1)),
-        "chain of groups": lambda: chain(add.s(1, 1), group(add.s(number) for number in range(3))),
-        "group of chains": lambda: group(chain(add.s(n, n), add.s(n)) for n in range(3)),
         "chord": lambda: chord(parts, tasks.total.s()),
         "signature": lambda: signature("plain", args=["signed"], app=celery),
     }

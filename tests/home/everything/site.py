@@ -28,7 +28,7 @@ PAGE = """<!doctype html>
 """
 
 
-@shared_task(bind=True, name="write_report")
+@shared_task(bind=True, name="write_report", restartable=True)
 def write_report(self: Task, title: str) -> dict[str, object]:
     """Write half of the report, and the rest once a test lets the task go on."""
     self.update_state(state="PROGRESS", meta={"current": 1, "total": 2, "status": "Half of it"})
