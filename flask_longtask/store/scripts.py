@@ -56,7 +56,7 @@ class Scripts:
         """Run `lua/<name>.lua`; the name may have a folder. Options that are None are left out, since Lua has no null.
 
         Raises redis.exceptions.ConnectionError if Redis accepts no writes, which is temporary, like an outage, and if
-        a key was of the wrong type, after mending it.
+        a key was of the wrong type. Such keys are mended first.
         """
         script = self._scripts.get(name)
         if script is None:
@@ -64,9 +64,11 @@ class Scripts:
         try:
             return script(keys, [self._pack(options), *arguments], client=pipeline)
         except ResponseError as error:
-            is_mended = any(word in str(error) for word in _NOT_OURS) and self.mend()
+            is_not_ours = any(word in str(error) for word in _NOT_OURS)
+            if is_not_ours:
+                self.mend()  # unless another process has just done so
             cannot_write = any(word in str(error) for word in _CANNOT_WRITE)
-            if is_mended or cannot_write or isinstance(error, _CANNOT_WRITE_ERRORS):
+            if is_not_ours or cannot_write or isinstance(error, _CANNOT_WRITE_ERRORS):
                 raise RedisConnectionError(str(error)) from error
             raise
 

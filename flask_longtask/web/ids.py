@@ -19,9 +19,12 @@ def is_id(text: str) -> bool:
 
 
 class TaskIdConverter(BaseConverter):
-    """`<task_id:…>` in a rule. An id that is not plain is written as `~` and its UTF-8 in base64url (RFC 4648)."""
+    """`<task_id:…>` in a rule. An id that is not plain is written as `~` and its UTF-8 in base64url (RFC 4648).
 
-    regex = "[^/].*?"
+    A path that ends like the address of something that belongs to a task is not taken for that of a task.
+    """
+
+    regex = "[^/].*?(?<!/history)(?<!/parts)(?<!/restart)"
     part_isolating = False
 
     def to_python(self, value: str) -> str:

@@ -165,6 +165,7 @@ end
 record.nonce = options.nonce
 record.score = (options.list - 1) * 1e12 + redis.call('INCR', key('number'))
 redis.call('HSET', key('queues'), queue, cjson.encode(options.lists))
+list_open(id, record)
 if pushes then
     join_queue(id, record)
     redis.call('LPUSH', options.lists[options.list], ARGV[2])
@@ -174,6 +175,5 @@ else
     record.left = nil
     redis.call('ZADD', key('sending'), now, id)
 end
-list_open(id, record)
 save_record(id, record)
 return accepted(record)
