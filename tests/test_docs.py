@@ -34,6 +34,7 @@ ABOUT_THIS_APP = {"howto/running/this-app.md", "reference/cli.md"}
 LONG = {
     *ABOUT_THIS_APP,
     "howto/app/celery-progress.md",
+    "howto/app/crash.md",
     "howto/app/groups.md",
     "howto/app/idempotency.md",
     "howto/app/limits.md",

@@ -234,6 +234,7 @@ def test_the_parts_of_a_failed_family_that_go_on_can_be_cancelled(home: Families
     assert requests.delete(address, timeout=PATIENCE).status_code == 409
 
 
+@pytest.mark.long
 def test_a_family_whose_only_worker_has_died_says_so(home: Families) -> None:
     address = home.start("held group", "deserted")
     home.wait(address, status="0 of 3 done, 3 running")

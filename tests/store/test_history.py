@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
@@ -348,6 +348,7 @@ records = st.dictionaries(
 )
 
 
+@settings(max_examples=30)
 @given(
     records,
     st.lists(entries),
