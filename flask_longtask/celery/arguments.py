@@ -39,18 +39,19 @@ def keep(app: Any, name: str, message: Any, options: Mapping[str, Any]) -> str:
     )
     time_limit, soft_time_limit = headers["timelimit"]
     places = {place: _name(options.get(place)) for place in ("queue", "exchange")}
+    given = {
+        **{option: options.get(option) for option in _OPTIONS},
+        **places,
+        **{option: headers[option] for option in ("shadow", "argsrepr", "kwargsrepr")},
+        "ignore_result": headers["ignore_result"],
+        "time_limit": time_limit,
+        "soft_time_limit": soft_time_limit,
+    }
     kept = {
         "task": name,
         "body": b64encode(body.encode(encoding) if isinstance(body, str) else body).decode(),
         "content": [kind, encoding],
-        "options": {
-            **{option: options.get(option) for option in _OPTIONS},
-            **places,
-            **{option: headers[option] for option in ("shadow", "argsrepr", "kwargsrepr")},
-            "ignore_result": headers["ignore_result"],
-            "time_limit": time_limit,
-            "soft_time_limit": soft_time_limit,
-        },
+        "options": {option: value for option, value in given.items() if value is not None},
     }
     text: str = dumps(kept)  # type: ignore[no-untyped-call]
     if len(text) > LONGEST:
@@ -72,7 +73,7 @@ def send_again(app: Any, task_id: str, text: bytes) -> AsyncResult:
         body = b64decode(kept["body"])
         args, kwargs, callbacks = serialization.loads(body, kind, encoding, accept=accepted)  # type: ignore[no-untyped-call]
         name = str(kept["task"])
-        given = {option: v for option, v in kept["options"].items() if v is not None}
+        options = dict(kept["options"])
     except Exception as error:  # the decoders' errors share no base class
         raise ValueError(f"The arguments of task {task_id} cannot be read: {error!r}") from error
     token = restart_of.set(task_id)
@@ -81,7 +82,7 @@ def send_again(app: Any, task_id: str, text: bytes) -> AsyncResult:
             *(name, args, kwargs),
             link=callbacks["callbacks"],
             link_error=callbacks["errbacks"],
-            **given,
+            **options,
         )
     finally:
         restart_of.reset(token)
