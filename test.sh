@@ -27,5 +27,6 @@ fi
 ruff check
 ruff format --check
 mypy
-# Two processes, since tests mostly wait. The tests of a file run in one process and share their servers.
-pytest -n 2 --dist loadfile "$@"
+# Three processes also where there are two cores, since tests mostly wait. The tests of a file run in one process and
+# share their servers.
+pytest -n 3 --dist loadfile "$@"
