@@ -120,9 +120,10 @@ class Process:
         """Kill the whole group at once, since nothing needs its unfinished work after the test."""
         if self._process is None:
             return
-        with suppress(ProcessLookupError):  # all processes have already ended
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        if self._process.returncode is None:  # else its id may be another process's by now
+            with suppress(ProcessLookupError):  # all processes have already ended
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
         self._process = None
 
     @property
@@ -132,7 +133,12 @@ class Process:
 
     @property
     def runs(self) -> bool:
-        return self._process is not None and self._process.poll() is None
+        if self._process is None or self._process.returncode is not None:
+            return False
+        # Not poll(), which would give the id of an ended process back to the system: `stop` kills its group later, and
+        # that might be another process's by then.
+        flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_PID, self._process.pid, flags) is None
 
     def wait_for(self, ready: Callable[[], Any]) -> None:
         """Wait until `ready` returns a true value. Fails with the log if the program ends."""

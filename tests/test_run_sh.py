@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -141,10 +142,10 @@ def run_sh(place: Path) -> Iterator[Callable[..., RunSh]]:
         pids = [int(text) for file in run.run_folder.glob("*.pid") if (text := file.read_text())]
         sessions = [*pids, *(run.everything() if run.runs else [])]
         for pid in sessions:
-            try:
-                os.killpg(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+            # The file of a process that has ended may name another one by now, or none
+            with suppress(OSError):
+                if Path(f"/proc/{pid}/cwd").readlink().is_relative_to(place):
+                    os.killpg(pid, signal.SIGKILL)
         run.stop()
 
 
