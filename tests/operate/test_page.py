@@ -288,6 +288,21 @@ def test_a_row_keeps_the_focus_while_others_come_and_go(
     assert order == [second, third, first]
 
 
+def test_whoever_cancels_by_keyboard_stays_in_the_list(
+    page: Page, site: WebServer, worker: Worker
+) -> None:
+    first = start(site, "noting", countdown=600)
+    second = start(site, "noting", countdown=600)
+    visit(page, site)
+    page.get_by_label("State").select_option("open")
+    row(page, first).get_by_role("button").focus()
+
+    page.keyboard.press("Enter")
+
+    expect(row(page, first)).to_have_count(0)
+    expect(row(page, second)).to_be_focused()
+
+
 def test_what_a_task_says_is_text_and_nothing_else(
     page: Page, site: WebServer, worker: Worker
 ) -> None:

@@ -113,7 +113,9 @@ export class Row {
   #button(label, meanwhile, onClick) {
     const node = button(async () => {
       this.#say();
+      const hadFocus = document.activeElement === node;
       node.disabled = true;
+      if (hadFocus) this.element.focus(); // a button loses the focus when it is disabled
       setText(node.firstChild, text(meanwhile));
       try {
         await onClick();
