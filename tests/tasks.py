@@ -34,6 +34,11 @@ def wait_for_release(task: Task) -> None:
     task.backend.client.blpop(f"tests:release:{task.request.id}", timeout=30)
 
 
+@shared_task(name="tests.tasks.SynchroniseCustomerInvoicesWithAccounting")
+def of_a_long_name() -> None:
+    """Its name is one word that is wider than the screen of a phone."""
+
+
 @shared_task(bind=True)
 def noting(self):
     note(self, "ran")

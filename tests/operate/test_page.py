@@ -303,6 +303,17 @@ def test_whoever_cancels_by_keyboard_stays_in_the_list(
     expect(row(page, second)).to_be_focused()
 
 
+@pytest.mark.parametrize("path", ["status/{}", "operate"])
+def test_a_long_name_fits_a_narrow_screen(
+    page: Page, site: WebServer, worker: Worker, path: str
+) -> None:
+    task_id = start(site, "of_a_long_name", countdown=600)
+    page.set_viewport_size({"width": 360, "height": 640})
+    page.goto(f"{site.url}/{path.format(task_id)}")
+    expect(page.locator(".longtask-meter").last).to_be_attached()
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 360
+
+
 def test_what_a_task_says_is_text_and_nothing_else(
     page: Page, site: WebServer, worker: Worker
 ) -> None:
