@@ -352,11 +352,12 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
             logger.warning("Task %s has ended: %s", task_id, error)
             self._end_followers(record)
 
-    def _end_followers(self, record: Record) -> None:
+    def _end_followers(self, record: Record, store: Store | None = None) -> None:
+        store = store or self.store
         reason = MessageLost("The task before it did not finish.")
         for follower in record.get("followers") or ():
             document = self._document(follower, reason, states.FAILURE)
-            self.store.tasks.record_event(follower, Event.END, document)
+            store.tasks.record_event(follower, Event.END, document)
 
     def end_chain(self, task_id: str) -> None:
         """End the tasks that were to follow one that has failed or was ignored.
@@ -406,6 +407,7 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
         if not store_result and self._is_ignored(request):
             self.store_state(task_id, exc, states.FAILURE, request=request)
         super().mark_as_failure(task_id, exc, traceback, request, store_result, **options)
+        self._end_rest(task_id, request)
 
     def mark_as_revoked(
         self,
@@ -422,6 +424,25 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
         super().mark_as_failure(
             task_id, TaskRevokedError(reason), request=request, call_errbacks=False, state=state
         )
+        self._end_rest(task_id, request)
+
+    def _end_rest(self, task_id: str, request: Any) -> None:
+        """End the tasks that can no longer run because this one has not succeeded, where Celery leaves them waiting.
+
+        Celery ends the other tasks of its chain, but none inside a group or chord there, and of a chord only the body,
+        or the last task of that, once the whole header has ended. That one is left to Celery, which knows the error.
+        """
+        chain, chord = getattr(request, "chain", None) or (), getattr(request, "chord", None)
+        if not chain and not chord:
+            return
+        steps = [step for step in chain if step.get("subtask_type") != "group"]
+        chords = [chord, *(step["options"].get("chord") for step in steps)]
+        bodies = {each["options"].get("task_id") for each in chords if each}
+        (stored,) = self.ensure(self.patient_store.tasks.read, ([task_id],), max_retries=None)
+        record = (stored and stored.record) or {}
+        if record.get("ended") and record.get("state") != states.SUCCESS:
+            rest = [each for each in record.get("followers") or () if each not in bodies]
+            self._end_followers({"followers": rest}, self.patient_store)
 
     def _is_ignored(self, request: Any) -> bool:
         if request is None or not getattr(request, "ignore_result", False):

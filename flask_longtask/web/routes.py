@@ -101,15 +101,17 @@ def _check_address(task_id: str) -> None:
 
 def _results_in(result: AsyncResult | GroupResult | None) -> Iterator[AsyncResult | GroupResult]:
     """Yield a result and those that belong to it, in the order in which their tasks run."""
-    if result is None:
-        return
-    yield from _results_in(result.parent)
-    if isinstance(result, GroupResult):
-        for part in result.results:
-            yield from _results_in(part)
-    else:
-        _check_sender(result)
-    yield result
+    steps = []
+    while result is not None:  # a chain may have more steps than Python has levels of calls
+        steps.append(result)
+        result = result.parent
+    for step in reversed(steps):
+        if isinstance(step, GroupResult):
+            for part in step.results:
+                yield from _results_in(part)
+        else:
+            _check_sender(step)
+        yield step
 
 
 def _check_sender(result: AsyncResult) -> None:

@@ -318,3 +318,36 @@ def test_a_stream_tells_each_change_of_a_family_until_its_end(home: Families) ->
         lines = [line for line in answer.iter_lines() if line.startswith(b"data:")]
 
     assert b'"SUCCESS"' in lines[-1]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "failing chain",
+        "failing chord",
+        "failing chain that ends in a group",
+        "failing chain with a chord",
+        "failing chord with a chain as its body",
+        "failing nested chord",
+        "failing chord of a chain that ends in a group",
+    ],
+)
+def test_of_a_failed_family_no_part_waits_that_can_never_run(home: Families, kind: str) -> None:
+    address = home.start(kind)
+
+    def open_parts() -> list[dict[str, Any]]:
+        return [part for part in home.parts(address) if not part["finished"]]
+
+    assert home.end(address)["state"] == "FAILURE"
+    wait_until(lambda: not open_parts(), describe=open_parts)
+
+    ids = [address.rpartition("/")[2], *(part["task_id"] for part in home.parts(address))]
+    assert all(home.redis.ttl(f"longtask:task:{task_id}") > 0 for task_id in ids)
+    assert home.redis.ttl(f"longtask:parts:{ids[0]}") > 0
+
+
+def test_a_chain_may_have_more_steps_than_python_has_levels_of_calls(home: Families) -> None:
+    address = home.start("long chain", "long")
+
+    assert home.status(address)["parts"]["total"] == 1101
+    assert requests.delete(address, timeout=PATIENCE).status_code == 200

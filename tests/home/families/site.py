@@ -116,6 +116,22 @@ CANVAS: dict[str, Any] = {
     "failing group": lambda name: group([held.si(name), break_down.si(), held.si(name)]),
     "failing chain": lambda name: chain(add.s(1, 1), break_down.s(), total.s()),
     "failing chord": lambda name: chord([add.s(1, 1), break_down.si()], total.s()),
+    "long chain": lambda name: chain(held.si(name), *(add.si(1, 1) for _ in range(1100))),
+    "failing chain that ends in a group": lambda name: chain(
+        break_down.s(), group(add.s(i) for i in range(3))
+    ),
+    "failing chain with a chord": lambda name: chain(
+        break_down.s(), group(add.s(i) for i in range(2)), total.s(), add.s(1)
+    ),
+    "failing chord with a chain as its body": lambda name: chord(
+        [add.s(1, 1), break_down.si()], chain(total.s(), add.s(1), add.s(1))
+    ),
+    "failing nested chord": lambda name: chord(
+        [chord([add.s(1, 1), break_down.si()], total.s()), add.s(2, 2)], total.s()
+    ),
+    "failing chord of a chain that ends in a group": lambda name: chord(
+        [chain(break_down.si(), group(add.s(i) for i in range(2))), add.s(2, 2)], total.s()
+    ),
     "failing with an error callback": lambda name: chain(
         add.s(1, 1), break_down.s().on_error(note.s())
     ),
