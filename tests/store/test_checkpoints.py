@@ -187,3 +187,16 @@ def test_it_outlives_a_record_that_was_lost(store: Store, redis: Redis, running:
     attempt = Worker(store, "other").take()
     assert attempt is not None
     assert attempt.start().checkpoint == b'{"row": 3}'
+
+
+def test_a_task_that_replaces_another_does_not_find_what_that_has_kept(
+    store: Store, running: Attempt, worker: Worker
+) -> None:
+    running.send_again({"task": "another"})
+    worker.acknowledge(running)
+
+    attempt = worker.take()
+    assert attempt is not None
+    change = attempt.start()
+
+    assert (change.outcome, change.checkpoint) == (Outcome.STORED, None)

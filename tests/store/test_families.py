@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from flask_longtask.status import describe_alone
 from flask_longtask.store import Outcome, Store
 from flask_longtask.store.families import AT_ONCE
 from tests.store.actors import (
@@ -13,6 +14,7 @@ from tests.store.actors import (
     Worker,
     bounded_without_time,
     cancel,
+    history_of,
     on_redis_only,
     record_of,
     send,
@@ -27,6 +29,14 @@ def counts(store: Store, name: str = "family") -> dict[str, int]:
     parts = record_of(store, name)["parts"]
     phases = ("waiting", "running", "succeeded", "failed", "cancelled")
     return {phase: parts[phase] for phase in phases if parts[phase]}
+
+
+def state_of(store: Store, task_id: str) -> str:
+    (stored,) = store.tasks.read([task_id])
+    assert stored is not None
+    assert stored.record is not None
+    document = json.loads(stored.document) if stored.document else {}
+    return str(describe_alone(task_id, document, stored.record)["state"])
 
 
 def start(store: Store, *task_ids: str, **options: Any) -> None:
@@ -89,7 +99,6 @@ def test_a_cancelled_part_ends_its_family_and_the_others_can_still_be_cancelled(
     assert record_of(store, "family")["parts"]["state"] == "FAILURE"
 
     assert cancel(store, "family").outcome is Outcome.STORED
-    assert cancel(store, "family").outcome is Outcome.ENDED
     assert store.families.open_parts("family") == ["b", "c"]
 
 
@@ -188,3 +197,48 @@ def test_a_list_of_parts_of_the_wrong_type_is_made_anew(store: Store, worker: Wo
     worker.finish(worker.run())
 
     assert record_of(store, "a")["state"] == "SUCCESS"
+
+
+def test_a_report_in_the_middle_of_a_cancel_leaves_no_part_that_seems_to_run(
+    store: Store, worker: Worker
+) -> None:
+    start(store, "a", "b")
+    register(store, "a", "b")
+    running = worker.run()
+    running.report()
+    cancel(store, "family")
+
+    assert running.report(2).outcome is Outcome.CANCELLED
+    assert state_of(store, "a") == "REVOKED"
+    assert cancel(store, "a").outcome is Outcome.CANCELLED
+
+    assert state_of(store, "a") == "REVOKED"
+    assert 0 < store.client.ttl(store.keys.document("a")) <= EXPIRES  # type: ignore[operator]
+    assert history_of(store, "a")["attempts"][0]["outcome"] == "cancelled"
+
+
+def test_a_cancel_can_be_repeated_until_it_has_reached_every_part(store: Store) -> None:
+    start(store, "a", "b")
+    register(store, "a", "b")
+
+    assert cancel(store, "family").outcome is Outcome.STORED  # the answer is lost
+    assert cancel(store, "family").outcome is Outcome.STORED
+    cancel(store, "a")
+    cancel(store, "b")
+
+    assert cancel(store, "family").outcome is Outcome.ENDED
+    assert record_of(store, "family")["parts"]["state"] == "REVOKED"
+
+
+def test_children_of_a_task_that_was_cancelled_do_not_start(store: Store, worker: Worker) -> None:
+    start(store, "parent")
+    worker.run()
+    cancel(store, "parent")
+
+    start(store, "child", parent="parent", in_worker=True)
+
+    child = worker.take()
+    assert child is not None
+    assert child.start().outcome is Outcome.CANCELLED
+    assert record_of(store, "parent")["parts"]["state"] == "REVOKED"
+    assert counts(store, "parent") == {"cancelled": 2}

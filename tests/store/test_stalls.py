@@ -49,6 +49,17 @@ def test_the_task_waits_in_front_and_the_attempt_is_over(
     assert record_of(store, "a")["attempt"] == 2
 
 
+def test_it_may_be_recorded_again_when_the_answer_was_lost(store: Store, running: Attempt) -> None:
+    assert stall(store, "a", "worker").outcome is Outcome.STORED
+
+    assert stall(store, "a", "worker").outcome is Outcome.STORED
+    assert record_of(store, "a")["stalled"] == 1
+
+    store.messages.hand_back("worker")
+    Worker(store, "other").run()
+    assert stall(store, "a", "worker").outcome is Outcome.SUPERSEDED
+
+
 def test_it_counts_like_a_lost_worker(store: Store, running: Attempt) -> None:
     stall(store, "a", "worker")
     store.messages.hand_back("worker")

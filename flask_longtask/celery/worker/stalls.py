@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
+from weakref import WeakSet
 
 from celery.app.task import Context
 from redis.exceptions import RedisError
@@ -30,6 +31,8 @@ class Stalls:
         #: Since when this worker sees what its tasks say, by Redis's clock; None if it does not.
         self._since: float | None = None
         self._looked_at = 0.0  # by this host's monotonic clock
+        #: Runs that may be on record as stalled, though no answer has said so. They are asked about again.
+        self._unsure: WeakSet[Any] = WeakSet()
 
     def note_outage(self) -> None:
         self._since = None
@@ -39,6 +42,10 @@ class Stalls:
         if self._since is None or stood_still:
             self._since = now
         self._looked_at = time.monotonic()
+
+    def is_unsure(self, request: Any) -> bool:
+        """Whether the record of this run may say that it has stalled, because an answer of Redis was lost."""
+        return request in self._unsure
 
     def look(self, consumer: Any, request: Any, record: Mapping[str, Any]) -> None:
         """End a task that runs here if it has stalled."""
@@ -55,6 +62,7 @@ class Stalls:
             if not backend.stall(request.id, WORKER_ID, stall):
                 return
         except RedisError:  # it may be full, and then the task cannot say anything either
+            self._unsure.add(request)
             self.note_outage()
             return
         logger.warning("Ending %s: it has been silent for %g s", request.humaninfo(), seconds)

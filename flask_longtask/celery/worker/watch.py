@@ -73,7 +73,9 @@ class Watch(bootsteps.StartStopStep):  # type: ignore[misc]
                 logger.warning("Ending %s: another worker runs it", request.humaninfo())
                 request.cancel(consumer.pool, signal=END, emit_retry=False)
                 request.acknowledge()  # else the worker would still count its message as held
-            elif record.get("running") and _is_here(request, record):
+            elif _is_here(request, record) and (
+                record.get("running") or self._stalls.is_unsure(request)
+            ):
                 self._stalls.look(consumer, request, record)
 
     def _is_superseded(self, consumer: Any, request: Any, record: Mapping[str, Any]) -> bool:

@@ -112,6 +112,9 @@ if record and record.ended and options.in_worker then
 elseif record and not record.ended then
     -- A retry, a task that follows another, or one that replaces itself: it keeps its record.
     leave_queue(id, record)
+    if record.task and record.task ~= new.task then
+        redis.call('DEL', key('checkpoint', id)) -- of the task that it replaces
+    end
     record.eta = nil
     record.resent = record.running
     for field, value in pairs(new) do
@@ -141,6 +144,10 @@ local function join_parent(task, its_record)
     end
     if not family.parts then
         open_family(family)
+        if family.cancelled then -- and has not noticed yet: its children must not start
+            local parts = family.parts
+            parts.stopped, parts.state, parts.ended = family.cancelled, 'REVOKED', family.cancelled
+        end
         join_family(name, family, name, family)
     end
     join_family(name, family, task, its_record)

@@ -53,6 +53,16 @@ local function publish()
     redis.call('PUBLISH', KEYS[1], text)
 end
 
+local function write_document()
+    if ARGV[2] == '' then
+        redis.call('DEL', KEYS[1])
+    elseif record.ended and options.expires > 0 then
+        redis.call('SET', KEYS[1], ARGV[2], 'EX', options.expires)
+    else
+        redis.call('SET', KEYS[1], ARGV[2])
+    end
+end
+
 local resent = record and record.resent
 
 -- How many attempts are kept besides the present one.
@@ -120,10 +130,11 @@ if event == 'start' and not run.tag then
 end
 local parts = record.parts
 if event == 'cancel' and parts then
-    if parts.stopped or parts.waiting + parts.running == 0 then
+    -- It may be repeated as long as parts are open: whoever cancelled it may not have reached each of them.
+    if parts.waiting + parts.running == 0 then
         return answer('ended')
     end
-    parts.stopped = now
+    parts.stopped = parts.stopped or now
     if not parts.ended then
         close_family(id, record, 'REVOKED')
     end -- else it has failed, and some of its parts still run
@@ -137,11 +148,18 @@ elseif (event == 'start' or event == 'report') and record.family and not record.
     local family = record.family == id and record or load_family(record.family)
     if family and family.parts and family.parts.stopped then
         record.cancelled = now
+        end_attempt(record, 'cancelled')
         finish(id, record)
+        redis.call('DEL', KEYS[1]) -- until whoever ends the part brings one that says so
         save_record(id, record)
     end
 end
 if record.ended then
+    local tells = event == 'cancel' or event == 'end' and options.fields.state == 'REVOKED'
+    if record.cancelled and tells and ARGV[2] ~= '' and redis.call('EXISTS', KEYS[1]) == 0 then
+        write_document()
+        publish()
+    end
     local stops = event == 'rest' or event == 'end' or event == 'hand_back' and record.worker == options.worker
     if record.running and stops and (not run or has_run(run)) then
         -- A cancelled task that ran on has come to its end.
@@ -198,6 +216,10 @@ elseif run then
 elseif event == 'hand_back' and not (record.running and record.worker == options.worker) then
     return answer('superseded')
 elseif event == 'stall' then
+    if record.outcome == 'stalled' and record.worker == options.worker and record.attempt == options.attempt
+        and not record.running then
+        return answer('stored') -- sent again, because the first answer was lost
+    end
     local heard = math.max(record.started or 0, record.reported or 0, options.since)
     local runs = record.running and record.worker == options.worker and record.attempt == options.attempt
     if not runs or resent or now - heard <= options.stall_seconds then
@@ -242,13 +264,7 @@ elseif event == 'end' or event == 'cancel' or event == 'message_lost' then
     finish(id, record)
 end
 
-if ARGV[2] == '' then
-    redis.call('DEL', KEYS[1])
-elseif record.ended and options.expires > 0 then
-    redis.call('SET', KEYS[1], ARGV[2], 'EX', options.expires)
-else
-    redis.call('SET', KEYS[1], ARGV[2])
-end
+write_document()
 save_record(id, record)
 publish()
 return answer('stored')
