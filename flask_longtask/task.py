@@ -358,10 +358,17 @@ class Task(celery.Task):  # type: ignore[misc]
         return super().retry(*args, **kwargs)
 
     def replace(self, sig: Any) -> Any:
-        """Like Celery's. Another task goes on under this task's id, so Celery's `Ignore` is not its end."""
+        """Like Celery's. Another task goes on under this task's id, so Celery's `Ignore` is not its end.
+
+        Of a chain, group or chord that replaces this task, the other tasks are parts of its family.
+        """
         self.request.replaced = True
         self.__write_lines()
-        return super().replace(sig)
+        token = parent.set(self.request.id if self.__is_followed else None)
+        try:
+            return super().replace(sig)
+        finally:
+            parent.reset(token)
 
     def __tracker(self) -> Tracker:
         request = self.request

@@ -351,3 +351,15 @@ def test_a_chain_may_have_more_steps_than_python_has_levels_of_calls(home: Famil
 
     assert home.status(address)["parts"]["total"] == 1101
     assert requests.delete(address, timeout=PATIENCE).status_code == 200
+
+
+def test_tasks_that_replace_a_part_are_parts_and_are_cancelled_with_it(home: Families) -> None:
+    address = home.start("replaced", "replaced")
+    held = wait_until(
+        lambda: [p for p in home.parts(address) if (p["task"], p["status"]) == ("held", "Half")],
+        describe=lambda: home.parts(address),
+    )
+
+    assert home.status(address)["parts"]["total"] == 3
+    assert requests.delete(address, timeout=PATIENCE).status_code == 200
+    home.wait(f"{home.url}/status/{held[0]['task_id']}", state="REVOKED")

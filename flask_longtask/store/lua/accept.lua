@@ -153,7 +153,7 @@ local function join_parent(task, its_record)
     join_family(name, family, task, its_record)
 end
 
-if options.parent then
+if options.parent and options.parent ~= id then -- the same for a task that replaces its parent
     join_parent(id, record)
 end
 for follower, follower_record in pairs(options.followers) do

@@ -77,6 +77,11 @@ def child_at_once(self: Task, _: Any = None) -> int:
     return 1
 
 
+@shared_task(bind=True)
+def replaced(self: Task, name: str) -> None:
+    self.replace(chain(held.si(name), add.si(1, 1)))
+
+
 @shared_task
 def ignores(*_: Any) -> None:
     raise Ignore
@@ -116,6 +121,7 @@ CANVAS: dict[str, Any] = {
     "failing group": lambda name: group([held.si(name), break_down.si(), held.si(name)]),
     "failing chain": lambda name: chain(add.s(1, 1), break_down.s(), total.s()),
     "failing chord": lambda name: chord([add.s(1, 1), break_down.si()], total.s()),
+    "replaced": lambda name: group(replaced.s(name), add.s(1, 1)),
     "long chain": lambda name: chain(held.si(name), *(add.si(1, 1) for _ in range(1100))),
     "failing chain that ends in a group": lambda name: chain(
         break_down.s(), group(add.s(i) for i in range(3))
