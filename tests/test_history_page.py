@@ -97,7 +97,7 @@ def test_attempts_are_shown_as_soon_as_there_is_more_to_tell_than_that_the_first
     page.goto(f"{web.url}/status/{retried}")
     expect(attempts(page)).to_have_count(2)
     expect(attempts(page).first).to_contain_text("Attempt 1")
-    expect(attempts(page).first).to_contain_text("Failed and tried again: No answer")
+    expect(attempts(page).first).to_contain_text("Retry requested: No answer")
     expect(attempts(page).last).to_contain_text("Failed: row 4 has no name")
     # Then each line tells its attempt
     assert rows(page).locator("td:nth-child(3)").all_inner_texts() == ["1", "2"]
@@ -210,7 +210,7 @@ def test_without_javascript_the_server_draws_what_it_knows(
         page = context.new_page()
         page.goto(f"{web.url}/status/{task_id}")
         expect(attempts(page)).to_have_count(2)
-        expect(attempts(page).first).to_contain_text("Failed and tried again: No answer")
+        expect(attempts(page).first).to_contain_text("Retry requested: No answer")
         assert texts(page) == ["attempt 1", "attempt 2"]
         expect(page.get_by_role("button", name="Copy")).to_have_count(0)
     finally:
@@ -239,6 +239,6 @@ def test_every_word_of_a_german_history_is_german(
         page.goto(f"{site.url}/status/{failed}")
         expect(attempts(page)).to_have_count(2)
         expect(attempts(page).first).to_contain_text("Versuch 1")
-        expect(attempts(page).first).to_contain_text("Gescheitert und neu versucht: No answer")
+        expect(attempts(page).first).to_contain_text("Neuer Versuch verlangt: No answer")
     finally:
         context.close()

@@ -19,7 +19,10 @@ from flask_longtask.web.kept import kept
 from flask_longtask.web.protection import token
 
 OPERATOR = token.Token(
-    "LONGTASK_OPERATOR_TOKEN", "longtask_operator_token", "longtask_operate.give"
+    "The operators' page",
+    "LONGTASK_OPERATOR_TOKEN",
+    "longtask_operator_token",
+    "longtask_operate.give",
 )
 
 #: The endpoint that takes the token, which a person sends before they may open the page.

@@ -44,8 +44,9 @@ def overview(backend: RedisBackend) -> dict[str, Any]:
         "counts": {
             "open": store.listing.count("open"),
             "ended": store.listing.count("ended"),
-            "running": sum(len(worker.running) for worker in heard),
+            "running": sum(len(worker.running) for worker in living),
             "waiting": sum(queue.waiting for queue in waits.values()),
+            "scheduled": store.listing.count("scheduled"),
         },
     }
 

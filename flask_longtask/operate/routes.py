@@ -70,16 +70,17 @@ def cancel_by_form(task_id: str) -> BaseResponse:
 
 @bp.post("/operate/status/<longtask_id:task_id>/restart")
 def restart(task_id: str) -> BaseResponse:
-    """Start a task again that has failed or was cancelled. A form is redirected to the page with the same filters."""
+    """Start a task again that has failed or was cancelled. A form is redirected to the page of the new task."""
     body.read_to_its_end()
     task = find_task(task_id)
     access.require(task, "restart")
     new_id = start_again(task).id
+    location = url_for("longtask.status", task_id=new_id)
     if wants_html():
-        return redirect(_address_of_page(), 303)
+        return redirect(location, 303)
     response = _json(find_task(new_id))
     response.status_code = 202
-    response.location = url_for("longtask.status", task_id=new_id)
+    response.location = location
     return response
 
 

@@ -1,5 +1,6 @@
 """What `GET /operate/tasks` answers: tasks by filters and in pages, the workers, and the queues."""
 
+import time
 from typing import Any
 
 import jsonschema_rs
@@ -296,7 +297,9 @@ def test_queues_are_shown_with_what_waits_and_for_how_long(
     assert nobodys["oldest"] < 50
     assert (ours["name"], ours["waiting"], ours["workers"]) == ("q", 3, ["w"])
     assert 100 <= ours["oldest"] < 150
-    assert look(app)["counts"] == {"open": 4, "ended": 0, "running": 0, "waiting": 4}
+    send(store, "later", {"eta": time.time() + 60})
+    counts = look(app)["counts"]
+    assert counts == {"open": 5, "ended": 0, "running": 0, "waiting": 4, "scheduled": 1}
 
 
 def test_what_was_tried_before_has_waited_since_then(

@@ -53,7 +53,7 @@ const strings = {
   show_more: 'Show more',
 
   // The history on a task's own page
-  retried: 'Failed and tried again',
+  retried: 'Retry requested',
   worker_lost: 'Lost with its worker',
   handed_back: 'Interrupted when its worker was stopped',
   stalled: 'Stopped because it was silent for too long',

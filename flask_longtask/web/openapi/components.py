@@ -215,7 +215,9 @@ _SCHEMAS["Operations"] = complete_object(
                 }
             ),
         },
-        "counts": complete_object(dict.fromkeys(("open", "ended", "running", "waiting"), _COUNT)),
+        "counts": complete_object(
+            dict.fromkeys(("open", "ended", "running", "waiting", "scheduled"), _COUNT)
+        ),
     },
     description="What the operators' page shows.",
 )

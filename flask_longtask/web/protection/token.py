@@ -39,19 +39,22 @@ bp = Blueprint("longtask_token", __name__)
 class TokenMissing(Unauthorized):
     """The request has no token: 401."""
 
-    description = (
-        "This site requires a token. Reload the page to enter it, or send it as a bearer token."
+    sentence = (
+        "{place} requires a token. Reload the page to enter it, or send it as a bearer token."
     )
 
     def __init__(self, token: "Token") -> None:
-        super().__init__(www_authenticate=WWWAuthenticate("bearer", {"realm": "longtask"}))
+        super().__init__(
+            self.sentence.format(place=token.place),
+            www_authenticate=WWWAuthenticate("bearer", {"realm": "longtask"}),
+        )
         self.token = token
 
 
 class TokenWrong(TokenMissing):
     """The token of the request is wrong: 401."""
 
-    description = "The token is wrong."
+    sentence = "The token is wrong."
 
 
 class TooManyTokens(TooManyRequests):
@@ -65,9 +68,13 @@ class TooManyTokens(TooManyRequests):
 
 
 class Token:
-    """The token in a setting. `field` of the session stands for it, and a form sends it to the endpoint `form`."""
+    """The token in a setting, which a place requires: "This site".
 
-    def __init__(self, setting: str, field: str, form: str) -> None:
+    `field` of the session stands for it, and a form sends it to the endpoint `form`.
+    """
+
+    def __init__(self, place: str, setting: str, field: str, form: str) -> None:
+        self.place = place
         self._setting = setting
         self._field = field
         self.form = form
@@ -129,7 +136,7 @@ class Token:
         return hmac.new(key.encode() if isinstance(key, str) else key, token, sha256).hexdigest()
 
 
-API = Token("LONGTASK_API_TOKEN", "longtask_token", "longtask_token.give")
+API = Token("This site", "LONGTASK_API_TOKEN", "longtask_token", "longtask_token.give")
 
 
 @bp.post("/session")

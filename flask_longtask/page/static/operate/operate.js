@@ -57,7 +57,8 @@ function draw(shown) {
   const { tasks, next, counts } = shown;
   drawSides(shown);
   keep(byId('tasks'), tasks, (task) => task.task_id, (task) => new Row(task, act));
-  const numbers = ['open', 'running', 'waiting', 'ended'].map((name) =>
+  const names = ['open', 'running', 'waiting', 'scheduled', 'ended'];
+  const numbers = names.filter((name) => name !== 'scheduled' || counts[name]).map((name) =>
     element('span', '', text(`operate_${name}_tasks`, { count: inDigits(counts[name]) })));
   byId('counts').replaceChildren(...numbers.flatMap((node) => [node, ' ']));
   document.title = `${text('operate')}: ${numbers[0].textContent}`;
@@ -70,8 +71,8 @@ function draw(shown) {
   setText(byId('next'), text(tasks.length === PAGE ? 'operate_next_page' : 'operate_look_further'));
   byId('first').hidden = !new URLSearchParams(location.search).has('cursor');
   byId('first').href = addressWith({ cursor: '' });
-  const names = shown.queues.map(({ name }) => element('option', '', name));
-  if (byId('queue-names').children.length !== names.length) byId('queue-names').replaceChildren(...names);
+  const queues = shown.queues.map(({ name }) => element('option', '', name));
+  if (byId('queue-names').children.length !== queues.length) byId('queue-names').replaceChildren(...queues);
 }
 
 /** Asks the server to do something with a task. Returns the answer; null if the task had ended. Throws a Problem. */

@@ -40,8 +40,8 @@ export class Row {
   constructor(task, act) {
     this.#id = task.task_id;
     this.#act = act;
-    this.#cancel = this.#button('cancel', 'cancelling', () => this.#cancelTask());
-    this.#restart = this.#button('restart', 'restarting', () => this.#restartTask());
+    this.#cancel = this.#button('cancel', 'cancelling', 'not_cancelled', () => this.#cancelTask());
+    this.#restart = this.#button('restart', 'restarting', 'not_restarted', () => this.#restartTask());
     this.#note.role = 'alert';
     this.#note.hidden = true;
     const link = linkTo(this.#id);
@@ -110,7 +110,7 @@ export class Row {
   }
 
   /** Makes a button that does something with the task. Its accessible name includes the task. */
-  #button(label, meanwhile, onClick) {
+  #button(label, meanwhile, failed, onClick) {
     const node = button(async () => {
       this.#say();
       const hadFocus = document.activeElement === node;
@@ -121,7 +121,7 @@ export class Row {
         await onClick();
       } catch (problem) {
         if (!(problem instanceof Problem)) throw problem;
-        this.#say(`${text('operate_not_done')} ${problem.message}`);
+        this.#say(`${text(failed)} ${problem.message}`);
       }
       node.disabled = false;
       setText(node.firstChild, text(label));
