@@ -15,7 +15,7 @@ waiting:<queue>      sorted set  tasks that were sent and not started, in their 
 scheduled            sorted set  the same for tasks with an eta, by that time             when started or ended
 sending              sorted set  tasks whose message another broker has not confirmed     when confirmed or ended
 open                 sorted set  tasks that were sent and have not ended, by that time    when ended
-ended                sorted set  tasks by the time of their end; the last 1,000           when newer ones have ended
+ended                sorted set  tasks by the time of their end; the last 20,000          when newer ones have ended
 number               integer     the last number given to a task, to order tasks          never
 queues               hash        each queue's lists of messages, by priority              when the queue is empty
 workers              sorted set  living workers by the time of their last heartbeat       when stopped or lost

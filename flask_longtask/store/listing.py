@@ -25,6 +25,9 @@ MOST_PRIORITIES = 10
 
 Which = Literal["open", "ended"]
 
+#: Sorted sets that are counted; the scheduled tasks are open ones.
+Counted = Literal["open", "ended", "scheduled"]
+
 
 class Position(NamedTuple):
     """A place in a list: after this task. It stays valid when tasks join or leave the list, this one included."""
@@ -69,14 +72,18 @@ class QueueWaits(NamedTuple):
 
 
 class Listing:
-    """The open tasks by the time at which they were submitted, and the last 1,000 ended ones by that of their end.
+    """The open tasks by the time at which they were submitted, and the last 20,000 ended ones by that of their end.
 
     A part of a family is not listed, but its family is. Nor is a task listed that follows another, before its turn.
     """
 
     def __init__(self, client: Redis, keys: Keys, scripts: Scripts, tasks: Tasks) -> None:
         self._client = client
-        self._keys: dict[Which, str] = {"open": keys.open, "ended": keys.ended}
+        self._keys: dict[Counted, str] = {
+            "open": keys.open,
+            "ended": keys.ended,
+            "scheduled": keys.scheduled,
+        }
         self._queues, self._waiting = keys.queues, keys.waiting
         self._scripts = scripts
         self._tasks = tasks
@@ -108,7 +115,7 @@ class Listing:
             self._client.zrem(self._keys[which], *strays)
         return Page(tasks, found[-1] if follows else None)
 
-    def count(self, which: Which) -> int:
+    def count(self, which: Counted) -> int:
         """Return how many tasks a list has. One round trip."""
         return int(self._client.zcard(self._keys[which]))
 

@@ -6,9 +6,9 @@ import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from flask_longtask.store import Store
+from flask_longtask.store import Event, Store
 from flask_longtask.store.listing import Position, Which
-from tests.store.actors import Attempt, Worker, cancel, lose, on_redis_only, send, silence
+from tests.store.actors import Attempt, Worker, cancel, document, lose, on_redis_only, send, silence
 
 
 def ids(store: Store, which: Which, most: int = 50, oldest_first: bool = False) -> list[str]:
@@ -205,13 +205,23 @@ def test_a_task_that_another_version_has_ended_is_dropped_when_it_is_seen(
     assert (ids(store, "open"), store.listing.count("open")) == ([], 0)
 
 
-def test_of_the_ended_tasks_the_last_thousand_are_listed(store: Store) -> None:
-    for number in range(1002):
-        send(store, f"task {number}")
-        cancel(store, f"task {number}")
+def test_the_last_ended_tasks_are_listed_and_their_number_is_bounded(
+    store: Store, redis: Redis
+) -> None:
+    redis.zadd(store.keys.ended, {f"earlier {number}": number for number in range(20_000)})
 
-    assert store.listing.count("ended") == 1000
-    assert ids(store, "ended")[::999] == ["task 1001", "task 2"]
+    send(store, "task")
+    cancel(store, "task")
+
+    assert store.listing.count("ended") == 20_000
+    assert redis.zrange(store.keys.ended, 0, 0) == [b"earlier 1"]
+    assert ids(store, "ended")[:1] == ["task"]
+
+
+def test_what_celery_ends_without_having_sent_it_is_not_listed(store: Store) -> None:
+    store.tasks.record_event("a chord", Event.END, document("a chord", "FAILURE"), state="FAILURE")
+
+    assert store.listing.count("ended") == 0
 
 
 def test_a_part_of_a_family_is_not_listed_and_the_family_is(store: Store, worker: Worker) -> None:

@@ -5,7 +5,7 @@ local function mend(record)
     local types = {
         queue = 'string', worker = 'string', claim = 'string', nonce = 'string', nonce_of_run = 'string',
         attempt = 'number', lost = 'number', score = 'number', eta = 'number', submitted = 'number',
-        started = 'number', resumed = 'number', checkpoint = 'number', progress = 'string', running = 'number',
+        started = 'number', resumed = 'number', resumed_at = 'number', checkpoint = 'number', progress = 'string', running = 'number',
         resent = 'number', cancelled = 'number', ended = 'number', attempt_ended = 'number', outcome = 'string',
         reported = 'number', stalled = 'number', error = 'string', lines = 'number', lines_before = 'number',
         sending = 'number', unsent = 'number', result_bytes = 'number', left = 'nil', family = 'string',
@@ -60,13 +60,17 @@ local function list_open(id, record)
 end
 
 local function list_ended(id, record)
+    if not (record.task or record.queue or record.parts) then
+        return -- a chord as a step of a chain, which Celery ends like a task; it was never sent
+    end
     if is_listed(id, record) and not end_of(record) then
         return
     end
     redis.call('ZREM', key('open'), id)
     if is_listed(id, record) then
         redis.call('ZADD', key('ended'), end_of(record), id)
-        redis.call('ZREMRANGEBYRANK', key('ended'), 0, -1001)
+        -- Not the last thousand alone: the parts of a large group may end before they are registered as its parts.
+        redis.call('ZREMRANGEBYRANK', key('ended'), 0, -20001)
     end
 end
 
