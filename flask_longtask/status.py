@@ -337,10 +337,11 @@ def _seconds_left(
     share = progress.current / progress.total
     # What an earlier attempt had done took this one no time.
     done = share - (number_of(record.get("resumed")) or 0)
-    if started is None or around is None or done <= 0:
+    since = time_of(record.get("resumed_at")) or started
+    if since is None or around is None or done <= 0:
         return None
     reported = time_of(record.get("reported"))
-    if reported is None or not started <= reported <= around.now:
+    if reported is None or not since <= reported <= around.now:
         reported = around.now
-    left = (reported - started) * (1 - share) / done - (around.now - reported)
+    left = (reported - since) * (1 - share) / done - (around.now - reported)
     return round(left, 1) if 0 <= left < math.inf else None

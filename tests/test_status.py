@@ -162,7 +162,7 @@ def test_the_bar_of_a_task_that_goes_on_from_a_checkpoint_never_falls() -> None:
 def test_the_time_left_counts_only_what_this_attempt_has_done() -> None:
     def left(current: float, resumed: Any) -> Any:
         meta = stored("PROGRESS", {"current": current, "total": 100})
-        return told(meta, {"started": ago(10), "resumed": resumed})["eta"]
+        return told(meta, {"started": ago(20), "resumed": resumed, "resumed_at": ago(10)})["eta"]
 
     assert left(40, 0.3) == pytest.approx(60)
     assert left(40, None) == left(40, "odd") == pytest.approx(15)
@@ -759,7 +759,7 @@ record_fields = [
         "started",
     ),
     *("worker", "pid", "running", "lost", "progress", "reported", "meta", "cancelled", "ended"),
-    *("checkpoint", "resumed", "stalled", "stall_seconds", "time_limit"),
+    *("checkpoint", "resumed", "resumed_at", "stalled", "stall_seconds", "time_limit"),
 ]
 record_documents = st.none() | st.dictionaries(
     st.sampled_from(record_fields), json_values | json_values.map(repr) | st.just("celery")

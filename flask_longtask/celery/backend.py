@@ -359,6 +359,12 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
             document = self._document(follower, reason, states.FAILURE)
             store.tasks.record_event(follower, Event.END, document)
 
+    def _cancel_followers(self, task_id: str) -> None:
+        tasks = self.patient_store.tasks
+        (stored,) = self.ensure(tasks.read, ([task_id],), max_retries=None)
+        for follower in ((stored and stored.record) or {}).get("followers") or ():
+            tasks.record_event(follower, Event.CANCEL, self._revoked(follower))
+
     def end_chain(self, task_id: str) -> None:
         """End the tasks that were to follow one that has failed or was ignored.
 
@@ -389,10 +395,15 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
         store_result: bool = True,
         state: str = states.SUCCESS,
     ) -> None:
-        """Like Celery's, but also store the end of a task whose result is ignored, without the result."""
+        """Like Celery's, but also store the end of a task whose result is ignored, without the result.
+
+        A task that has set `self.request.chain = None` has stopped its chain, of which the rest is cancelled.
+        """
         if self._is_ignored(request):
             self.store_state(task_id, None, state, request=request)
         super().mark_as_done(task_id, result, request, store_result, state)
+        if getattr(request, "had_chain", False) and not request.chain:
+            self._cancel_followers(task_id)
 
     def mark_as_failure(
         self,

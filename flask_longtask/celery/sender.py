@@ -185,6 +185,8 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
             most_waiting=most_waiting,
             not_after=not_after,
             in_worker=in_worker,
+            # A group's tasks are sent one by one, and what follows them all may have ended by then.
+            renews=not in_worker and not message.headers["group"],
             parent=parent.get(),
             arguments=arguments.keep(self.app, name, message, options),
             rank=self._rank(record["queue"], options.get("priority")),

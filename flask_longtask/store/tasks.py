@@ -14,8 +14,9 @@ A record is a JSON object. Its times are seconds since 1970 by Redis's clock. Ev
     progress                   the last progress, which Celery's document loses at the task's end
     meta                       what else that report had, as JSON; absent if nothing, or too much
     reported                   when it last said anything: a report, a line, a checkpoint
-    checkpoint, resumed        1 if it has kept something for its next attempt; the share of the work that was
-                               done when the present attempt went on from there
+    checkpoint                 1 if it has kept something for its next attempt
+    resumed, resumed_at        the share of the work that was done when the present attempt, which goes on from a
+                               checkpoint, first reported its progress, and when that was
     lost, stalled              how often its worker was lost; how often of these it was ended because it stalled
     attempt_ended, outcome     when the last attempt ended, and how; the list of attempts has the earlier ones
     error                      what that attempt raised, if it did, or why it is to be tried again
@@ -94,6 +95,7 @@ class Tasks:
         most_waiting: int = 0,
         not_after: float | None = None,
         in_worker: bool = False,
+        renews: bool = False,
         parent: str | None = None,
         arguments: str = "",
     ) -> Acceptance:
@@ -101,8 +103,9 @@ class Tasks:
 
         `nonce` makes it safe to call this twice. `most_waiting` is how many tasks may wait in the queue; 0 means any
         number. Nothing happens after `not_after`, a time by Redis's clock. `in_worker` is for a retry or the next step
-        of a chain, which does not send a task again that has ended. `parent` is the task whose family it joins.
-        `arguments` is what is needed to start the task again.
+        of a chain, which does not send a task again that has ended. With `renews`, followers that have ended are of an
+        earlier start and begin anew. `parent` is the task whose family it joins. `arguments` is what is needed to start
+        the task again.
         """
         followers = followers or {}
         task_ids = [task_id, *followers]
@@ -124,6 +127,7 @@ class Tasks:
             most_waiting=most_waiting,
             not_after=not_after,
             in_worker=in_worker,
+            renews=renews,
             parent=parent,
             claim=claim and {"name": claim.name, "body": claim.body, "tasks": task_ids},
             sending_seconds=SENDING_SECONDS,

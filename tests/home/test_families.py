@@ -363,3 +363,27 @@ def test_tasks_that_replace_a_part_are_parts_and_are_cancelled_with_it(home: Fam
     assert home.status(address)["parts"]["total"] == 3
     assert requests.delete(address, timeout=PATIENCE).status_code == 200
     home.wait(f"{home.url}/status/{held[0]['task_id']}", state="REVOKED")
+
+
+def test_a_chain_that_a_task_has_stopped_ends(home: Families) -> None:
+    address = home.start("stopped chain")
+
+    assert home.end(address)["status"] == "Step 2 of 3, add, was cancelled"
+    wait_until(
+        lambda: [p["state"] for p in home.parts(address)] == ["REVOKED", "REVOKED", "SUCCESS"],
+        describe=lambda: home.parts(address),
+    )
+
+
+def test_a_chain_with_the_id_of_an_earlier_one_begins_anew(home: Families) -> None:
+    first = home.start("nightly chain", "night 1")
+    home.let_go_on("night 1")
+    assert home.end(first)["status"] == "2 of 2 steps done"
+
+    again = home.start("nightly chain", "night 2")
+
+    assert again == first
+    home.wait(again, state="PROGRESS", status="Step 1 of 2: held")
+    home.let_go_on("night 2")
+    assert home.end(again)["status"] == "2 of 2 steps done"
+    assert home.status(again)["parts"]["total"] == 2

@@ -560,7 +560,7 @@ def test_only_a_task_that_waits_can_end_because_its_message_is_gone(
 FIELDS = (
     *("task", "queue", "submitted", "eta", "retries", "score", "attempt", "started", "worker"),
     *("pid", "running", "resent", "progress", "reported", "lost", "sending", "nonce", "claim"),
-    *("nonce_of_run", "meta", "checkpoint", "resumed", "stalled"),
+    *("nonce_of_run", "meta", "checkpoint", "resumed", "resumed_at", "stalled"),
 )
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**40), 2**40) | st.text(max_size=5),

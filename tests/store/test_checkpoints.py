@@ -63,6 +63,23 @@ def test_the_next_attempt_has_it_and_the_bar_goes_on(
     assert {name: record[name] for name in kept} == {name: before[name] for name in kept}
 
 
+def test_the_work_of_an_attempt_that_goes_on_counts_from_its_first_report(
+    store: Store, running: Attempt
+) -> None:
+    # Given a task that kept a checkpoint for a step that it had not reported yet
+    is_lost(store, running)
+    attempt = Worker(store, "other").run()
+
+    attempt.report(4)
+    first = record_of(store, "a")
+    attempt.report(5)
+
+    assert (first["resumed"], first["resumed_at"]) == (0.4, first["reported"])
+    record = record_of(store, "a")
+    assert (record["resumed"], record["resumed_at"]) == (0.4, first["resumed_at"])
+    assert first["started"] < first["resumed_at"] < record["reported"]
+
+
 def test_an_attempt_after_one_that_kept_nothing_begins_anew(store: Store, worker: Worker) -> None:
     send(store, "a")
     worker.run().report(3)

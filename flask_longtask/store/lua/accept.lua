@@ -7,6 +7,7 @@
 -- options:
 --   id, record       the task's id, and its record, with its `queue`
 --   followers        records of the tasks that follow it in a chain or chord, by their ids
+--   renews           whether followers that have ended are tasks of an earlier start, with the same ids
 --   nonce            identifies this call, which may arrive twice: redis-py sends it again when the answer is lost
 --   lists, list      the queue's lists of messages by priority, and the number of the one to push to
 --   most_waiting     how many tasks may wait in the queue; 0 for any number
@@ -39,6 +40,15 @@ local function keep_claim(claim, task, ids)
     elseif options.expires > 0 then -- the other key's expires with the task
         redis.call('SET', key('claim', claim.name), text, 'EX', options.expires)
     end
+end
+
+-- Begins the life of a task, without what an earlier one with its id has left.
+local function begin(name, earlier, task)
+    if earlier then
+        stop_running(name, earlier) -- a cancelled task may run on, but its reports are refused from now on
+    end
+    task.submitted = now
+    redis.call('DEL', options.documents .. name, unpack(keys_beside(name)))
 end
 
 refuse_if_full()
@@ -122,12 +132,8 @@ elseif record and not record.ended then
     end
 else
     -- A new task, or the id of an ended one that is reused on purpose.
-    if record then
-        stop_running(id, record) -- a cancelled task may run on, but its reports are refused from now on
-    end
+    begin(id, record, new)
     record = new
-    record.submitted = now
-    redis.call('DEL', KEYS[1], unpack(keys_beside(id)))
     if ARGV[3] ~= '' and not options.parent then
         redis.call('SET', key('arguments', id), ARGV[3])
         record.restartable = 1
@@ -157,8 +163,9 @@ if options.parent and options.parent ~= id then -- the same for a task that repl
     join_parent(id, record)
 end
 for follower, follower_record in pairs(options.followers) do
-    if not load_record(follower) then
-        follower_record.submitted = now
+    local its_earlier = load_record(follower)
+    if not its_earlier or its_earlier.ended and options.renews then
+        begin(follower, its_earlier, follower_record)
         save_record(follower, follower_record)
         if options.parent then
             join_parent(follower, follower_record)

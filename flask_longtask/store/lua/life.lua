@@ -61,7 +61,7 @@ local function finish(id, record)
     leave_queue(id, record)
     list_ended(id, record)
     redis.call('DEL', key('checkpoint', id)) -- even if its record was lost in between
-    record.checkpoint, record.resumed = nil, nil
+    record.checkpoint, record.resumed, record.resumed_at = nil, nil, nil
     if record.restartable and record.state and record.state ~= 'FAILURE' and record.state ~= 'REVOKED' then
         redis.call('DEL', key('arguments', id))
         record.restartable = nil

@@ -197,9 +197,9 @@ if event == 'start' then
     record.unstoppable, record.time_limit, record.stall_seconds = nil, nil, nil -- of another worker's pool
     record.checkpoint = kept() and 1
     if record.checkpoint then
-        record.resumed = done_of(record) -- the task goes on from there
+        record.resumed, record.resumed_at = done_of(record), nil -- the task goes on from about there
     else
-        record.reported, record.progress, record.meta, record.resumed = nil, nil, nil, nil
+        record.reported, record.progress, record.meta, record.resumed, record.resumed_at = nil, nil, nil, nil, nil
     end
 elseif run then
     -- An attempt that started before the task was sent belongs to an earlier task with the same id.
@@ -257,6 +257,9 @@ elseif event ~= 'start' and event ~= 'report' then
 end
 for field, value in pairs(options.fields) do
     record[field] = value
+end
+if options.fields.progress and record.resumed and not record.resumed_at then
+    record.resumed, record.resumed_at = done_of(record) or 0, now -- the checkpoint may be ahead of the last report
 end
 if event == 'stall' or event == 'hand_back' and not resent then -- a task that was sent again waits already
     join_queue_in_front(id, record)

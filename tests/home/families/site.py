@@ -82,6 +82,12 @@ def replaced(self: Task, name: str) -> None:
     self.replace(chain(held.si(name), add.si(1, 1)))
 
 
+@shared_task(bind=True)
+def stops_its_chain(self: Task) -> str:
+    self.request.chain = None
+    return "enough"
+
+
 @shared_task
 def ignores(*_: Any) -> None:
     raise Ignore
@@ -121,6 +127,8 @@ CANVAS: dict[str, Any] = {
     "failing group": lambda name: group([held.si(name), break_down.si(), held.si(name)]),
     "failing chain": lambda name: chain(add.s(1, 1), break_down.s(), total.s()),
     "failing chord": lambda name: chord([add.s(1, 1), break_down.si()], total.s()),
+    "stopped chain": lambda name: chain(stops_its_chain.si(), add.si(1, 1), add.si(2, 2)),
+    "nightly chain": lambda name: chain(held.si(name), add.si(1, 1).set(task_id="nightly")),
     "replaced": lambda name: group(replaced.s(name), add.s(1, 1)),
     "long chain": lambda name: chain(held.si(name), *(add.si(1, 1) for _ in range(1100))),
     "failing chain that ends in a group": lambda name: chain(
