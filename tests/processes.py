@@ -105,6 +105,9 @@ class Process:
         self.start()
 
     def start(self) -> None:
+        """Start it, or start it again once it has ended."""
+        if self._process is not None:
+            self._process.wait(PATIENCE)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self.command,

@@ -400,10 +400,17 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
         A task that has set `self.request.chain = None` has stopped its chain, of which the rest is cancelled.
         """
         if self._is_ignored(request):
-            self.store_state(task_id, None, state, request=request)
+            request.change = self.store_state(task_id, None, state, request=request)
         super().mark_as_done(task_id, result, request, store_result, state)
         if getattr(request, "had_chain", False) and not request.chain:
             self._cancel_followers(task_id)
+
+    def on_chord_part_return(self, request: Any, state: str, result: Any, **options: Any) -> None:
+        """Like Celery's. A task that was cancelled while it ran to its end has not succeeded for its chord, either."""
+        change = getattr(request, "change", None)
+        if state == states.SUCCESS and change and change.outcome is Outcome.CANCELLED:
+            state, result = states.REVOKED, TaskRevokedError("cancelled")
+        super().on_chord_part_return(request, state, result, **options)
 
     def mark_as_failure(
         self,

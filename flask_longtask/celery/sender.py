@@ -161,7 +161,8 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
     def _sending(
         self, name: str, message: Any, options: Mapping[str, Any], claim: Claim | None
     ) -> Sending:
-        backend, in_worker = self.app.backend, bool(self.app.current_worker_task)
+        backend, running = self.app.backend, self.app.current_worker_task
+        in_worker = bool(running)
         store: Store = backend.patient_store if in_worker else backend.store
         queue = options.get("queue") or self.default_queue
         not_after = None
@@ -187,6 +188,7 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
             in_worker=in_worker,
             # A group's tasks are sent one by one, and what follows them all may have ended by then.
             renews=not in_worker and not message.headers["group"],
+            after=running.request.id if running else None,
             parent=parent.get(),
             arguments=arguments.keep(self.app, name, message, options),
             rank=self._rank(record["queue"], options.get("priority")),

@@ -96,6 +96,7 @@ class Tasks:
         not_after: float | None = None,
         in_worker: bool = False,
         renews: bool = False,
+        after: str | None = None,
         parent: str | None = None,
         arguments: str = "",
     ) -> Acceptance:
@@ -104,8 +105,8 @@ class Tasks:
         `nonce` makes it safe to call this twice. `most_waiting` is how many tasks may wait in the queue; 0 means any
         number. Nothing happens after `not_after`, a time by Redis's clock. `in_worker` is for a retry or the next step
         of a chain, which does not send a task again that has ended. With `renews`, followers that have ended are of an
-        earlier start and begin anew. `parent` is the task whose family it joins. `arguments` is what is needed to start
-        the task again.
+        earlier start and begin anew. `after` is the running task that sends it. `parent` is the task whose
+        family it joins. `arguments` is what is needed to start the task again.
         """
         followers = followers or {}
         task_ids = [task_id, *followers]
@@ -128,6 +129,7 @@ class Tasks:
             not_after=not_after,
             in_worker=in_worker,
             renews=renews,
+            after=after,
             parent=parent,
             claim=claim and {"name": claim.name, "body": claim.body, "tasks": task_ids},
             sending_seconds=SENDING_SECONDS,

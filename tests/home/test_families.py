@@ -387,3 +387,30 @@ def test_a_chain_with_the_id_of_an_earlier_one_begins_anew(home: Families) -> No
     home.let_go_on("night 2")
     assert home.end(again)["status"] == "2 of 2 steps done"
     assert home.status(again)["parts"]["total"] == 2
+
+
+@pytest.mark.parametrize("kind", ["silent chain", "silent chord"])
+def test_what_follows_a_cancelled_part_is_not_run_although_that_has_come_to_its_end(
+    home: Families, kind: str
+) -> None:
+    address = home.start(kind, kind)
+    first = wait_until(
+        lambda: next((p for p in home.parts(address) if p["state"] == "PROGRESS"), None)
+    )
+    assert first["task"] == "silent"
+
+    assert requests.delete(f"{home.url}/status/{first['task_id']}", timeout=PATIENCE).ok
+    home.redis.rpush(f"silent:{kind}", "go on")
+
+    end = home.end(address)
+    assert (end["state"], end["status"].endswith("silent, was cancelled")) == ("FAILURE", True)
+
+    def ended() -> list[dict[str, Any]]:
+        return [part for part in home.parts(address) if part["finished"]]
+
+    wait_until(lambda: len(ended()) == 3, describe=lambda: home.parts(address))
+    followers = [
+        p for p in ended() if p["task"] == "total" or (p["task"] == "add" and "chain" in kind)
+    ]
+    assert followers
+    assert all((p["attempt"], p["state"] == "SUCCESS") == (0, False) for p in followers)

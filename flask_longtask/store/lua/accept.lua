@@ -13,6 +13,7 @@
 --   most_waiting     how many tasks may wait in the queue; 0 for any number
 --   not_after        the time after which the caller has given up, and this script must do nothing
 --   in_worker        whether a worker sends the task: a retry, or the next step of a chain
+--   after            the running task that sends it
 --   parent           the running task whose family the new task joins
 --   claim            the idempotency key: its `name`, the fingerprint of the `body`, the `tasks` it stands for
 --   sending_seconds  how long a message may take to be sent
@@ -111,6 +112,16 @@ if options.most_waiting > 0 then
     end
 end
 
+local sender = options.after and load_record(options.after)
+if sender and sender.cancelled and record and not record.ended then
+    for _, follower in ipairs(followers_of(sender)) do
+        if follower == id then -- the task before it was cancelled, and has come to its end before it noticed
+            record.cancelled = now
+            finish(id, record)
+            save_record(id, record)
+        end
+    end
+end
 if record and record.ended and options.in_worker then
     -- The task was cancelled before its turn, or when it was about to be retried. The worker that takes the message
     -- does not run the task, and ends the tasks that were to follow.

@@ -181,6 +181,12 @@ def test_success_is_that_of_the_attempt_which_had_the_effect(run: Run) -> None:
 # Effects after the end was told, which is at 5.
 
 
+def test_a_family_is_no_attempt(run: Run) -> None:
+    run.ran(attempt=2)
+    run.saw("a", {**status("SUCCESS", 10), "attempt": None}, at=6)
+    assert "success" not in run.broken()
+
+
 def test_an_effect_of_the_attempt_that_has_ended_is_late(run: Run) -> None:
     run.ran()
     run.noted("effect", at=5.2)

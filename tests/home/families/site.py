@@ -48,6 +48,14 @@ def held(self: Task, name: str) -> str:
 
 
 @shared_task
+def silent(name: str) -> int:
+    """Wait for a name without a report, which would tell the task that it was cancelled."""
+    with Redis.from_url(os.environ["REDIS_URL"]) as redis:
+        redis.blpop([f"silent:{name}"], timeout=60)
+    return 1
+
+
+@shared_task
 def break_down(*_: Any) -> None:
     raise ValueError("The shelf is empty")
 
@@ -127,6 +135,8 @@ CANVAS: dict[str, Any] = {
     "failing group": lambda name: group([held.si(name), break_down.si(), held.si(name)]),
     "failing chain": lambda name: chain(add.s(1, 1), break_down.s(), total.s()),
     "failing chord": lambda name: chord([add.s(1, 1), break_down.si()], total.s()),
+    "silent chain": lambda name: chain(silent.si(name), add.si(1, 1), add.si(2, 2)),
+    "silent chord": lambda name: chord([silent.si(name), add.si(1, 1)], total.s()),
     "stopped chain": lambda name: chain(stops_its_chain.si(), add.si(1, 1), add.si(2, 2)),
     "nightly chain": lambda name: chain(held.si(name), add.si(1, 1).set(task_id="nightly")),
     "replaced": lambda name: group(replaced.s(name), add.s(1, 1)),
