@@ -5,7 +5,7 @@ other Celery tool keep working.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -350,30 +350,31 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
         change = self.store.tasks.record_event(task_id, event, document, error=text)
         if change.outcome is Outcome.STORED:
             logger.warning("Task %s has ended: %s", task_id, error)
-            self._end_followers(record)
+            self._end_followers(record, self.store)
 
-    def _end_followers(self, record: Record, store: Store | None = None) -> None:
-        store = store or self.store
+    def _end_followers(
+        self, record: Record, store: Store, leaving: Collection[str | None] = ()
+    ) -> None:
+        """End the tasks that were to follow another one. They have not run, and cannot run any more."""
         reason = MessageLost("The task before it did not finish.")
         for follower in record.get("followers") or ():
-            document = self._document(follower, reason, states.FAILURE)
-            store.tasks.record_event(follower, Event.END, document)
+            if follower not in leaving:
+                document = self._document(follower, reason, states.FAILURE)
+                store.tasks.record_event(follower, Event.END, document)
 
-    def _cancel_followers(self, task_id: str) -> None:
-        tasks = self.patient_store.tasks
-        (stored,) = self.ensure(tasks.read, ([task_id],), max_retries=None)
-        for follower in ((stored and stored.record) or {}).get("followers") or ():
-            tasks.record_event(follower, Event.CANCEL, self._revoked(follower))
+    def _record_of(self, task_id: str) -> Record:
+        """Return a task's record to a worker, which waits for Redis."""
+        (stored,) = self.ensure(self.patient_store.tasks.read, ([task_id],), max_retries=None)
+        return (stored and stored.record) or {}
 
     def end_chain(self, task_id: str) -> None:
         """End the tasks that were to follow one that has failed or was ignored.
 
         Celery ends them after it has stored a failure, and a worker may die in between. After `Ignore` it does not.
         """
-        (stored,) = self.store.tasks.read([task_id])
-        record = (stored and stored.record) or {}
+        record = self._record_of(task_id)
         if record.get("state") in (states.FAILURE, states.IGNORED):
-            self._end_followers(record)
+            self._end_followers(record, self.patient_store)
 
     def count_in_chord(self, request: Any) -> None:
         """Count an ended task in its chord.
@@ -403,7 +404,9 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
             request.change = self.store_state(task_id, None, state, request=request)
         super().mark_as_done(task_id, result, request, store_result, state)
         if getattr(request, "had_chain", False) and not request.chain:
-            self._cancel_followers(task_id)
+            for follower in self._record_of(task_id).get("followers") or ():
+                tasks = self.patient_store.tasks
+                tasks.record_event(follower, Event.CANCEL, self._revoked(follower))
 
     def on_chord_part_return(self, request: Any, state: str, result: Any, **options: Any) -> None:
         """Like Celery's. A task that was cancelled while it ran to its end has not succeeded for its chord, either."""
@@ -456,11 +459,9 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
         steps = [step for step in chain if step.get("subtask_type") != "group"]
         chords = [chord, *(step["options"].get("chord") for step in steps)]
         bodies = {each["options"].get("task_id") for each in chords if each}
-        (stored,) = self.ensure(self.patient_store.tasks.read, ([task_id],), max_retries=None)
-        record = (stored and stored.record) or {}
+        record = self._record_of(task_id)
         if record.get("ended") and record.get("state") != states.SUCCESS:
-            rest = [each for each in record.get("followers") or () if each not in bodies]
-            self._end_followers({"followers": rest}, self.patient_store)
+            self._end_followers(record, self.patient_store, leaving=bodies)
 
     def _is_ignored(self, request: Any) -> bool:
         if request is None or not getattr(request, "ignore_result", False):
