@@ -455,6 +455,9 @@ def test_a_revoked_task_tells_what_was_to_follow_it_in_a_chain() -> None:
         def store_result(self, task_id: str, result: Any, state: str, **options: Any) -> None:
             stored.append((task_id, str(result), state))
 
+        def _record_of(self, task_id: str) -> dict[str, Any]:
+            return {}  # there is no Redis
+
     with _celery() as app:
         chain = [{"task": "a", "options": {"task_id": name}} for name in ("last", "next")]
         request = Context(id="first", chain=chain)

@@ -41,7 +41,6 @@ class History {
     this.#box = section.querySelector('.longtask-lines');
     this.#rows = section.querySelector('tbody');
     this.#copy = button(() => this.#copyLines(), text('copy'));
-    this.#log.firstElementChild.append(this.#copy);
     this.#box.tabIndex = 0;
     this.#toEnd();
     document.addEventListener('visibilitychange', () => this.#visibilityChanged());
@@ -83,7 +82,10 @@ class History {
   #take({ attempts, lines }) {
     this.#drawAttempts(attempts);
     const isAtEnd = this.#box.scrollHeight - this.#box.scrollTop - this.#box.clientHeight < AT_END;
-    if (!this.#isWhole) this.#rows.replaceChildren();
+    if (!this.#isWhole) {
+      this.#rows.replaceChildren();
+      this.#log.firstElementChild.append(this.#copy); // now there is something to copy
+    }
     this.#isWhole = true;
     this.#lines.push(...lines);
     this.#rows.append(...lines.map(row));
