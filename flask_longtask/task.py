@@ -143,6 +143,7 @@ class Task(celery.Task):  # type: ignore[misc]
                 return result
         finally:
             _run.reset(token)
+            self.__end_tracking()
 
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
         """Record the start of this attempt, or prevent it.
@@ -391,6 +392,8 @@ class Task(celery.Task):  # type: ignore[misc]
                 return written
 
             request.tracker = Tracker(report, write, MOST_LINES)
+            if getattr(request, "has_run", False):  # a handler of its end logs the first line
+                request.tracker.end()
         tracker: Tracker = request.tracker
         return tracker
 
@@ -403,6 +406,14 @@ class Task(celery.Task):  # type: ignore[misc]
         tracker = getattr(self.request, "tracker", None)
         if tracker is not None:
             tracker.stop(report)
+
+    def __end_tracking(self) -> None:
+        """Leave no thread behind, however this run has ended: gevent kills a greenlet by no `Exception`."""
+        request = self.request
+        request.has_run = True
+        tracker = getattr(request, "tracker", None)
+        if tracker is not None:
+            tracker.end()
 
     def __stop_if_refused(self, change: Change | None) -> None:
         if change is None:

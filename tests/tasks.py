@@ -5,6 +5,7 @@ A task notes what a test could not see otherwise in Redis, under `tests:<its id>
 
 import json
 import logging as logging_module
+import threading
 import time
 from decimal import Decimal
 
@@ -384,3 +385,23 @@ def logging_many(self, count):
     for number in range(count):
         self.log(f"line {number + 1}")
     return time.monotonic() - since
+
+
+@shared_task(ignore_result=True)
+def without_a_result():
+    """Sent by its name, it has a message that does not say that its result is ignored."""
+
+
+class LoggingAtItsEnd(Task):
+    def after_return(self, *args, **kwargs):
+        self.log("over")
+
+
+@shared_task(base=LoggingAtItsEnd)
+def logging_at_its_end():
+    pass
+
+
+@shared_task
+def counting_trackers():
+    return sum(thread.name == "longtask-tracker" for thread in threading.enumerate())

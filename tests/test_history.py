@@ -347,3 +347,17 @@ def test_a_stream_ends_when_the_task_is_gone(web: WebServer, redis: Redis) -> No
     redis.delete(f"longtask:task:{task_id}")
     assert next(events)[1] == {"task_id": task_id}
     assert list(events) == []
+
+
+def test_a_run_leaves_no_thread_behind_if_only_a_handler_of_its_end_logs(texts: Any) -> None:
+    task_ids = [tasks.logging_at_its_end.delay().id for _ in range(8)]
+    wait_until(lambda: all(texts(task_id) == ["over"] for task_id in task_ids))
+    counts = [tasks.counting_trackers.delay() for _ in range(8)]
+    assert [count.get(timeout=PATIENCE) for count in counts] == [0] * 8
+
+
+def test_a_task_of_which_only_the_task_says_that_its_result_is_ignored_ends(
+    app: Flask, ended: Any
+) -> None:
+    result = app.extensions["celery"].send_task("tests.tasks.without_a_result")
+    assert ended(result.id)["state"] == "SUCCESS"

@@ -400,7 +400,7 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
 
         A task that has set `self.request.chain = None` has stopped its chain, of which the rest is cancelled.
         """
-        if self._is_ignored(request):
+        if self._is_ignored(request, store_result):
             request.change = self.store_state(task_id, None, state, request=request)
         super().mark_as_done(task_id, result, request, store_result, state)
         if getattr(request, "had_chain", False) and not request.chain:
@@ -425,7 +425,7 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
         **options: Any,
     ) -> None:
         """Like Celery's, but also store the failure of a task whose result is ignored."""
-        if not store_result and self._is_ignored(request):
+        if not store_result and self._is_ignored(request, store_result=False):
             self.store_state(task_id, exc, states.FAILURE, request=request)
         super().mark_as_failure(task_id, exc, traceback, request, store_result, **options)
         self._end_rest(task_id, request)
@@ -463,8 +463,9 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
         if record.get("ended") and record.get("state") != states.SUCCESS:
             self._end_followers(record, self.patient_store, leaving=bodies)
 
-    def _is_ignored(self, request: Any) -> bool:
-        if request is None or not getattr(request, "ignore_result", False):
+    def _is_ignored(self, request: Any, store_result: bool) -> bool:
+        # A message need not say that the result is ignored: the task may say so.
+        if request is None or (store_result and not getattr(request, "ignore_result", False)):
             return False
         return not getattr(request, "is_eager", False) or bool(self.app.conf.task_always_eager)
 

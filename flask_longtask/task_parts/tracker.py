@@ -147,6 +147,11 @@ class Tracker:
             self._report_position()
         self._lines.write()
 
+    def end(self) -> None:
+        """Let the thread end by itself. From now on, each line is written at once."""
+        self._stopping.set()
+        self._lines.is_watched = False
+
     def _start(self) -> None:
         if self._stopping.is_set():  # the run has ended, and Celery calls the handlers of its end
             self._lines.write()
