@@ -295,7 +295,8 @@ class Task(celery.Task):  # type: ignore[misc]
         kept. `level` is a word such as those of `logging`: debug, info, warning, error or critical.
 
         Lines are stored at most every 100 ms, and when the task ends: a million of them cost little more
-        than writing them to a file. A plain function call logs nothing.
+        than writing them to a file. A plain function call logs nothing, nor does a thread that the task has started,
+        unless that runs in a copy of the task's context (`contextvars.copy_context`).
         """
         run = _run.get()
         request = run[1] if run and run[0] is self else self.request
@@ -434,11 +435,12 @@ class Task(celery.Task):  # type: ignore[misc]
         request = self.request
         if not self.__is_followed or isinstance(exception, TaskCancelled | _NotCurrent):
             return
+        is_ignored = request.ignore_result or self.ignore_result
         if isinstance(exception, Ignore) and not getattr(request, "replaced", False):
             self.backend.store_result(request.id, None, states.IGNORED, request=request)
             if request.chain or request.chord:
                 self.backend.end_chain(request.id)
-        elif request.is_eager and isinstance(exception, Retry):
+        elif isinstance(exception, Retry) and (request.is_eager or is_ignored):
             self.backend.store_result(request.id, exception.exc, states.RETRY, request=request)
         elif request.is_eager and isinstance(exception, Reject):  # there is no message to reject
             self.backend.mark_as_failure(request.id, exception, request=request)

@@ -405,3 +405,17 @@ def logging_at_its_end():
 @shared_task
 def counting_trackers():
     return sum(thread.name == "longtask-tracker" for thread in threading.enumerate())
+
+
+@shared_task(bind=True)
+def logging_after_a_child_has_failed(self):
+    """Log before and after the test lets the task go on, while its family has failed."""
+    self.delay_child(failing.si())
+    self.log("started a child")
+    wait_for_release(self)
+    self.log("done")
+
+
+@shared_task(bind=True, ignore_result=True)
+def retrying_later(self):
+    raise self.retry(exc=ConnectionError("No answer"), countdown=600)

@@ -361,3 +361,30 @@ def test_a_task_of_which_only_the_task_says_that_its_result_is_ignored_ends(
 ) -> None:
     result = app.extensions["celery"].send_task("tests.tasks.without_a_result")
     assert ended(result.id)["state"] == "SUCCESS"
+
+
+def test_a_stream_goes_on_while_the_task_runs_though_its_family_has_failed(
+    client: Any, web: WebServer, redis: Redis, texts: Any
+) -> None:
+    task_id = tasks.logging_after_a_child_has_failed.delay().id
+    wait_until(lambda: client.get(f"/status/{task_id}").json["state"] == "FAILURE")
+    wait_until(lambda: texts(task_id) == ["started a child"])
+
+    events = iter(Events(web, task_id))
+    next(events)
+    tasks.release(redis, task_id)
+    rest = list(events)
+
+    assert [line["text"] for _, event in rest for line in event["lines"]] == ["done"]
+    assert outcomes(rest[-1][1]) == [("succeeded", None)]
+
+
+def test_an_attempt_to_be_retried_says_why_although_its_result_is_ignored(
+    client: Any, history: History
+) -> None:
+    task_id = tasks.retrying_later.delay().id
+    wait_until(lambda: client.get(f"/status/{task_id}").json["state"] == "RETRY")
+
+    assert outcomes(history(task_id)) == [("retry", "No answer")]
+    assert "No answer" in client.get(f"/status/{task_id}").json["status"]
+    client.delete(f"/status/{task_id}")

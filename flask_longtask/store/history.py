@@ -52,9 +52,10 @@ class History:
         Returns False if the task has no record at the moment. The lines of an attempt that is not the present one are
         dropped.
         """
-        since = self._clock.now() - time.monotonic()
+        since, started = self._clock.now() - time.monotonic(), run.started or 0
         texts = [
-            pack([round(since + at, 3), level, run.attempt, text])[1:-1]
+            # In milliseconds, and never before the attempt has started.
+            pack([max(started, round(since + at, 3)), level, run.attempt, text])[1:-1]
             for at, level, text in lines
         ]
         outcome, now = self._scripts.run(

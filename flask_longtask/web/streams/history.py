@@ -38,6 +38,11 @@ class _News:
         self._after = after
         self._attempts: Any = None
 
+    @property
+    def attempt_runs(self) -> bool:
+        """Whether an attempt still runs, of a task whose family has failed already."""
+        return bool(self._attempts) and self._attempts[-1]["outcome"] is None
+
     def read(self) -> bytes:
         """Return the next event; empty if there is nothing new."""
         was_away, self.is_away = self.is_away, False
@@ -62,9 +67,10 @@ def _events(
     subscription: Subscription, news: _News, status: Status, until: float
 ) -> Iterator[bytes]:
     yield f"retry: {stream.RECONNECT}\n\n".encode() + news.read()
-    if not until or status is None or status["state"] in ENDED_STATES:
+    ended = status is None or status["state"] in ENDED_STATES
+    if not until or (ended and not news.attempt_runs):
         return
-    ended, said_at = False, time.monotonic()
+    said_at = time.monotonic()
     with subscription.watch({news.task_id: status}) as watcher:
         while not (news.is_gone or watcher.closed or time.monotonic() >= until):
             # Lines change nothing about the status, so look for them even if there is no news of it.
@@ -75,5 +81,5 @@ def _events(
             if text:
                 said_at = time.monotonic()
                 yield text
-            if ended and not news.is_away:
+            if ended and not news.is_away and not news.attempt_runs:
                 return

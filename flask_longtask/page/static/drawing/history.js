@@ -55,8 +55,10 @@ class History {
     if (this.#lines.length) url.searchParams.set('after', this.#lines.at(-1).number);
     this.#source = new EventSource(url);
     this.#source.addEventListener('message', ({ data }) => {
-      this.#take(parsed(data));
-      this.#isComplete = isLast;
+      const history = parsed(data);
+      this.#take(history);
+      // A family may have failed while its own task still runs.
+      this.#isComplete = isLast && history.attempts.at(-1)?.outcome !== null;
     });
     this.#source.addEventListener('error', () => this.#lost());
   }
