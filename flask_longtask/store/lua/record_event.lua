@@ -197,7 +197,7 @@ if event == 'start' then
     record.unstoppable, record.time_limit, record.stall_seconds = nil, nil, nil -- of another worker's pool
     record.checkpoint = kept() and 1
     if record.checkpoint then
-        record.resumed, record.resumed_at = done_of(record), nil -- the task goes on from about there
+        record.resumed, record.resumed_at = done_of(record) or 0, nil -- the task goes on from about there
     else
         record.reported, record.progress, record.meta, record.resumed, record.resumed_at = nil, nil, nil, nil, nil
     end

@@ -5,10 +5,10 @@ local function mend(record)
     local types = {
         queue = 'string', worker = 'string', claim = 'string', nonce = 'string', nonce_of_run = 'string',
         attempt = 'number', lost = 'number', score = 'number', eta = 'number', submitted = 'number',
-        started = 'number', resumed = 'number', resumed_at = 'number', checkpoint = 'number', progress = 'string', running = 'number',
-        resent = 'number', cancelled = 'number', ended = 'number', attempt_ended = 'number', outcome = 'string',
-        reported = 'number', stalled = 'number', error = 'string', lines = 'number', lines_before = 'number',
-        sending = 'number', unsent = 'number', result_bytes = 'number', left = 'nil', family = 'string',
+        started = 'number', resumed = 'number', resumed_at = 'number', checkpoint = 'number',
+        progress = 'string', running = 'number', resent = 'number', cancelled = 'number', ended = 'number',
+        attempt_ended = 'number', outcome = 'string', reported = 'number', stalled = 'number', error = 'string',
+        lines = 'number', lines_before = 'number', sending = 'number', unsent = 'number', result_bytes = 'number', left = 'nil', family = 'string',
         part = 'number', generation = 'number', phase = 'string', share = 'number', parts = 'nil',
         restartable = 'number', restart_of = 'string',
     }
