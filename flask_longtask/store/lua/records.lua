@@ -8,9 +8,9 @@ local function mend(record)
         started = 'number', resumed = 'number', resumed_at = 'number', checkpoint = 'number',
         progress = 'string', running = 'number', resent = 'number', cancelled = 'number', ended = 'number',
         attempt_ended = 'number', outcome = 'string', reported = 'number', stalled = 'number', error = 'string',
-        lines = 'number', lines_before = 'number', sending = 'number', unsent = 'number', result_bytes = 'number', left = 'nil', family = 'string',
-        part = 'number', generation = 'number', phase = 'string', share = 'number', parts = 'nil',
-        restartable = 'number', restart_of = 'string',
+        lines = 'number', lines_before = 'number', sending = 'number', unsent = 'number',
+        result_bytes = 'number', left = 'nil', family = 'string', part = 'number', generation = 'number',
+        phase = 'string', share = 'number', parts = 'nil', restartable = 'number', restart_of = 'string',
     }
     for field, its_type in pairs(types) do
         if type(record[field]) ~= its_type then
