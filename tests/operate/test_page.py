@@ -340,6 +340,7 @@ def test_ids_and_names_of_all_kinds_are_addressed(
     expect(page.get_by_role("heading", name="Noting")).to_be_visible()
 
 
+@pytest.mark.long
 def test_while_redis_is_away_the_page_says_so_and_comes_back_by_itself(
     page: Page, site: WebServer, operated: RedisServer, worker: Worker
 ) -> None:
@@ -384,6 +385,7 @@ def test_a_page_that_was_loaded_during_an_outage_comes_back_by_itself(
     context.close()
 
 
+@pytest.mark.long
 def test_all_is_there_after_web_server_and_worker_were_started_again(
     page: Page, operated: RedisServer, folder: Path
 ) -> None:

@@ -1,10 +1,15 @@
 """docs/explanation/life.md says what the code does."""
 
+import pytest
 from redis import Redis
 
 from tests.store import life
 
+#: The one that stands for Redis in the tests of an app takes ten times as long.
+BOTH = ["redis", pytest.param("fakeredis", marks=pytest.mark.long)]
 
+
+@pytest.mark.parametrize("redis", BOTH, indirect=True)
 def test_the_document_has_the_tables_that_the_code_draws(redis: Redis) -> None:
     text = life.DOCUMENT.read_text()
 
