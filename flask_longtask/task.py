@@ -206,7 +206,7 @@ class Task(celery.Task):  # type: ignore[misc]
             )
         self.__stop_if_refused(change)
         attempt.remember(request, run._replace(attempt=change.attempt, started=change.now))
-        request.had_chain = bool(request.chain)
+        request.chain_at_start = request.chain or None
         if not request.is_eager:
             request.last_checkpoint = checkpoints.load(change.checkpoint)
 

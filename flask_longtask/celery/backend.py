@@ -403,7 +403,9 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
         if self._is_ignored(request, store_result):
             request.change = self.store_state(task_id, None, state, request=request)
         super().mark_as_done(task_id, result, request, store_result, state)
-        if getattr(request, "had_chain", False) and not request.chain:
+        chain = getattr(request, "chain_at_start", None)
+        # Celery 5.6 empties the list itself when it sends the next step.
+        if chain is not None and request.chain is not chain and not request.chain:
             for follower in self._record_of(task_id).get("followers") or ():
                 tasks = self.patient_store.tasks
                 tasks.record_event(follower, Event.CANCEL, self._revoked(follower))
