@@ -1,5 +1,6 @@
 """What `flask_longtask.testing` gives to the tests of an app: its tasks run, and there is no Redis."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -267,6 +268,29 @@ def test_a_running_task_that_is_cancelled_stops_at_its_next_report(
     # The worker goes on with what waits.
     assert client.get(waiting, headers=WAIT).get_json()["result"] == 3
     assert client.get(location).get_json()["state"] == "REVOKED"
+
+
+def test_a_result_may_be_collected_in_the_middle_of_a_command(site: Site) -> None:
+    """Celery's AsyncResult.__del__ unsubscribes, in whatever thread the garbage collector runs."""
+
+    def collect() -> None:
+        result = site.ways["waits"]()
+        result.then(print, weak=True)
+        result.myself = result
+        del result
+        with lock:
+            gc.collect()
+
+    with worker(site.app):
+        lock = site.celery.backend.connparams["server"].lock
+        thread = threading.Thread(target=collect, daemon=True)
+        thread.start()
+        thread.join(PATIENCE)
+        has_ended = not thread.is_alive()
+        if not has_ended:
+            lock.release()
+        site.release.set()
+        assert has_ended
 
 
 def test_a_worker_leaves_nothing_behind(site: Site) -> None:

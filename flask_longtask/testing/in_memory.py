@@ -3,6 +3,7 @@
 The store, its scripts and the result backend are the usual ones; only the connection to Redis differs.
 """
 
+import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,9 +48,13 @@ class _Packer(PythonRespSerializer):
 
 def new_redis() -> dict[str, Any]:
     """Make a private Redis in this process. Returns the parameters with which a ConnectionPool connects to it."""
+    server = FakeServer()
+    # The garbage collector may run in the middle of a command, and Celery's AsyncResult.__del__ unsubscribes. With
+    # fakeredis's own lock the thread would wait for itself: https://github.com/jamesls/fakeredis/issues/297
+    server.lock = threading.RLock()
     return {
         "connection_class": FakeRedisConnection,
-        "server": FakeServer(),
+        "server": server,
         "command_packer": _Packer(),
         "db": 0,
     }
