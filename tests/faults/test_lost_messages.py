@@ -60,6 +60,7 @@ def held_up(system: System, number: int = 2, how: str = "silent") -> list[str]:
     return task_ids
 
 
+@pytest.mark.long
 def test_that_a_queue_was_purged_is_told_and_new_tasks_run(
     systems: list[System], took: dict[str, float]
 ) -> None:

@@ -477,6 +477,7 @@ def ten_thousand(site: WebServer, site_redis: Redis, worker: Worker) -> list[str
     return [*runs, *waits]
 
 
+@pytest.mark.long
 def test_with_ten_thousand_open_tasks_a_refresh_is_one_request_and_few_commands(
     page: Page, site: WebServer, site_redis: Redis, ten_thousand: list[str]
 ) -> None:
@@ -526,6 +527,7 @@ def commands(redis: Redis, site: WebServer, fields: dict[str, str]) -> dict[str,
     return {name: names.count(name) for name in names}
 
 
+@pytest.mark.long
 def test_an_operator_leafs_through_ten_thousand_tasks(
     page: Page, site: WebServer, ten_thousand: list[str]
 ) -> None:

@@ -717,5 +717,5 @@ class Life(RuleBasedStateMachine):
 def test_no_order_of_events_breaks_the_life_of_a_task(store_on_empty_redis: Store) -> None:
     run_state_machine_as_test(
         lambda: Life(store_on_empty_redis),
-        settings=settings(max_examples=100, stateful_step_count=40, deadline=None),
+        settings=settings(max_examples=60, stateful_step_count=40, deadline=None),
     )
