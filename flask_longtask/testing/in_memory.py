@@ -51,7 +51,7 @@ def new_redis() -> dict[str, Any]:
     server = FakeServer()
     # The garbage collector may run in the middle of a command, and Celery's AsyncResult.__del__ unsubscribes. With
     # fakeredis's own lock the thread would wait for itself: https://github.com/jamesls/fakeredis/issues/297
-    server.lock = threading.RLock()
+    server.lock = threading.RLock()  # type: ignore[assignment]  # annotated as a Lock
     return {
         "connection_class": FakeRedisConnection,
         "server": server,
