@@ -406,8 +406,8 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
         chain = getattr(request, "chain_at_start", None)
         # Celery 5.6 empties the list itself when it sends the next step.
         if chain is not None and request.chain is not chain and not request.chain:
+            tasks = self.patient_store.tasks
             for follower in self._record_of(task_id).get("followers") or ():
-                tasks = self.patient_store.tasks
                 tasks.record_event(follower, Event.CANCEL, self._revoked(follower))
 
     def on_chord_part_return(self, request: Any, state: str, result: Any, **options: Any) -> None:

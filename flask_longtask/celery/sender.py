@@ -136,14 +136,14 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
     def accept_eager(self, task_id: str, name: str) -> bool:
         """Record a task that this process is about to run. Returns False if an earlier task stands for it."""
         requests = self.app.requests
-        is_nested = bool(self.app.current_worker_task)
-        claim = None if is_nested else requests.claim()
+        sender = self._running_task()
+        claim = None if sender else requests.claim()
         owner = requests.owner()
         record = {"task": name, **({"owner": owner} if owner else {})}
         task = Sending(
             *(self.app.backend.store, task_id, record),
             claim=claim,
-            in_worker=is_nested,
+            sender=sender,
             parent=parent.get(),
         )
         try:
@@ -158,11 +158,16 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
             raise QueueAway(str(error)) from error
         return True
 
+    def _running_task(self) -> str | None:
+        """Return the id of the task that a worker runs in this thread or greenlet, if there is one."""
+        running = self.app.current_worker_task
+        return running.request.id if running else None
+
     def _sending(
         self, name: str, message: Any, options: Mapping[str, Any], claim: Claim | None
     ) -> Sending:
-        backend, running = self.app.backend, self.app.current_worker_task
-        in_worker = bool(running)
+        backend, sender = self.app.backend, self._running_task()
+        in_worker = sender is not None
         store: Store = backend.patient_store if in_worker else backend.store
         queue = options.get("queue") or self.default_queue
         not_after = None
@@ -185,10 +190,9 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
             claim=claim,
             most_waiting=most_waiting,
             not_after=not_after,
-            in_worker=in_worker,
+            sender=sender,
             # A group's tasks are sent one by one, and what follows them all may have ended by then.
             renews=not in_worker and not message.headers["group"],
-            after=running.request.id if running else None,
             parent=parent.get(),
             arguments=arguments.keep(self.app, name, message, options),
             rank=self._rank(record["queue"], options.get("priority")),

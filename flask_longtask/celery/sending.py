@@ -48,7 +48,7 @@ class Sending:
     @property
     def in_worker(self) -> bool:
         """Whether a running or ending task sends this one. It may wait for Redis and the broker."""
-        return bool(self.options["in_worker"])
+        return self.options["sender"] is not None
 
     def accept(self, queue: Queue, message: str = "") -> Acceptance:
         acceptance = self.store.tasks.accept(

@@ -94,19 +94,18 @@ class Tasks:
         claim: Claim | None = None,
         most_waiting: int = 0,
         not_after: float | None = None,
-        in_worker: bool = False,
+        sender: str | None = None,
         renews: bool = False,
-        after: str | None = None,
         parent: str | None = None,
         arguments: str = "",
     ) -> Acceptance:
         """Record a task and push its message, in one step. Without a message, record that it is about to be sent.
 
         `nonce` makes it safe to call this twice. `most_waiting` is how many tasks may wait in the queue; 0 means any
-        number. Nothing happens after `not_after`, a time by Redis's clock. `in_worker` is for a retry or the next step
-        of a chain, which does not send a task again that has ended. With `renews`, followers that have ended are of an
-        earlier start and begin anew. `after` is the running task that sends it. `parent` is the task whose
-        family it joins. `arguments` is what is needed to start the task again.
+        number. Nothing happens after `not_after`, a time by Redis's clock. `sender` is the running task that sends this
+        one: a retry of itself or the next step of its chain, for instance. It does not send a task again that has
+        ended. With `renews`, followers that have ended are of an earlier start and begin anew. `parent` is the task
+        whose family it joins. `arguments` is what is needed to start the task again.
         """
         followers = followers or {}
         task_ids = [task_id, *followers]
@@ -127,9 +126,8 @@ class Tasks:
             list=queue.list_number + 1,
             most_waiting=most_waiting,
             not_after=not_after,
-            in_worker=in_worker,
+            sender=sender,
             renews=renews,
-            after=after,
             parent=parent,
             claim=claim and {"name": claim.name, "body": claim.body, "tasks": task_ids},
             sending_seconds=SENDING_SECONDS,

@@ -139,10 +139,9 @@ class Tracker:
 
     def stop(self, report: bool) -> None:
         """End the thread, and write the last lines. With `report`, report the position at which the task stopped."""
-        self._stopping.set()
+        self.end()
         if self._thread is not None:
             self._thread.join()
-        self._lines.is_watched = False
         if report:
             self._report_position()
         self._lines.write()

@@ -155,7 +155,7 @@ class Attempt:
 
     def send_again(self, record: Record | None = None) -> Acceptance:
         """Do what `Task.retry` does first. The attempt still runs."""
-        return send(self.store, self.task_id, {"retries": 1, **(record or {})}, in_worker=True)
+        return send(self.store, self.task_id, {"retries": 1, **(record or {})}, sender=self.task_id)
 
     def rest(self) -> Change:
         text = document(self.task_id, "RETRY", error("OSError", "No answer"))

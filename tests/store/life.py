@@ -236,7 +236,7 @@ def same_call(life: Life) -> Answer:
 
 
 def sent_in_a_worker(life: Life) -> Answer:
-    return send(life.store, "a", in_worker=True, elsewhere=life.is_elsewhere).outcome
+    return send(life.store, "a", sender="a", elsewhere=life.is_elsewhere).outcome
 
 
 def sent_by_a_client(life: Life) -> Answer:

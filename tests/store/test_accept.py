@@ -271,7 +271,7 @@ def test_what_follows_a_task_is_known_from_the_start_and_keeps_its_past(
     submitted = record_of(store, "b")["submitted"]
 
     worker.finish(worker.run())
-    send(store, "b", in_worker=True)
+    send(store, "b", sender="a")
 
     assert record_of(store, "b")["submitted"] == submitted
     assert record_of(store, "b")["queue"] == "q"
@@ -281,7 +281,7 @@ def test_what_follows_and_was_cancelled_before_stays_cancelled(store: Store) -> 
     send(store, "a", followers={"b": {"task": "next"}})
     cancel(store, "b")
 
-    assert send(store, "b", in_worker=True).outcome is Accepted.ENDED
+    assert send(store, "b", sender="a").outcome is Accepted.ENDED
     assert record_of(store, "b")["cancelled"]
 
 
@@ -389,7 +389,7 @@ def test_a_key_stands_for_its_task_while_that_is_sent_once_more(store: Store, re
     run = Run("t", "worker", 1, "n", "q")
     store.tasks.record_event("a", Event.START, run=run, most_lost=3)
     # It is retried, and its message takes long to be sent
-    store.tasks.accept("a", {"task": "t", "retries": 1}, Queue("q"), "2", in_worker=True)
+    store.tasks.accept("a", {"task": "t", "retries": 1}, Queue("q"), "2", sender="a")
     redis.set(
         "longtask:task:a",
         redis.get("longtask:task:a").replace(b'"submitted":17', b'"submitted":16'),

@@ -315,7 +315,7 @@ def test_a_retry_that_starts_before_the_old_attempt_has_rested_is_no_lost_worker
 
 
 def test_a_retry_in_another_queue_waits_in_that_one_only(store: Store, running: Attempt) -> None:
-    send(store, "a", {"retries": 1}, queue="slow", in_worker=True)
+    send(store, "a", {"retries": 1}, queue="slow", sender="a")
     assert list(store.tasks.ahead([("q", "a"), ("slow", "a")])) == [None, 0]
 
 

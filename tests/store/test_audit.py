@@ -295,7 +295,7 @@ def test_a_retry_that_another_broker_has_is_not_missing_however_long_it_waits(
     attempt = worker.attempt("a")
     attempt.start()
     retry = {"retries": 1, "eta": store.clock.now() + 180}
-    send(store, "a", retry, nonce="retry", elsewhere=True, in_worker=True)
+    send(store, "a", retry, nonce="retry", elsewhere=True, sender="a")
     worker.beat("a")
     store.tasks.confirm("a", "retry", sent=True)
     attempt.rest()

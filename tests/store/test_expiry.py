@@ -38,7 +38,7 @@ def waits(store: Store) -> None:
 
 
 def is_scheduled(store: Store) -> None:
-    send(store, "a", {"eta": store.clock.now() + 3600}, in_worker=True)
+    send(store, "a", {"eta": store.clock.now() + 3600}, sender="a")
 
 
 def runs(store: Store) -> None:

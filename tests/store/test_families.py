@@ -140,7 +140,7 @@ def test_when_all_have_ended_everything_expires(store: Store, worker: Worker) ->
 def test_a_task_with_children_is_open_until_they_have_ended(store: Store, worker: Worker) -> None:
     start(store, "parent")
     parent = worker.run()
-    start(store, "child", parent="parent", in_worker=True)
+    start(store, "child", parent="parent", sender="parent")
     worker.finish(parent)
     assert (counts(store, "parent"), store.client.ttl(store.keys.record("parent"))) == (
         {"waiting": 1, "succeeded": 1},
@@ -158,14 +158,14 @@ def test_children_of_an_earlier_task_with_the_same_id_are_not_counted(
 ) -> None:
     start(store, "parent")
     parent = worker.run()
-    start(store, "old child", parent="parent", in_worker=True)
+    start(store, "old child", parent="parent", sender="parent")
     old_child = worker.run()
     cancel(store, "parent")
     worker.finish(parent)
 
     start(store, "parent")
     again = worker.run()
-    start(store, "new child", parent="parent", in_worker=True)
+    start(store, "new child", parent="parent", sender="parent")
     worker.finish(old_child)
 
     assert counts(store, "parent") == {"waiting": 1, "running": 1}
@@ -235,7 +235,7 @@ def test_children_of_a_task_that_was_cancelled_do_not_start(store: Store, worker
     worker.run()
     cancel(store, "parent")
 
-    start(store, "child", parent="parent", in_worker=True)
+    start(store, "child", parent="parent", sender="parent")
 
     child = worker.take()
     assert child is not None

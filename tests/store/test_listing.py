@@ -135,7 +135,7 @@ def test_a_task_that_follows_another_is_listed_when_its_turn_has_come(
     assert ids(store, "open") == ["first"]
 
     worker.finish(worker.run())
-    send(store, "second", in_worker=True)
+    send(store, "second", sender="first")
 
     assert (ids(store, "open"), ids(store, "ended")) == (["second"], ["first"])
 

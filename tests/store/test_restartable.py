@@ -59,7 +59,7 @@ def test_it_is_gone_when_the_task_has_succeeded(store: Store, running: Attempt) 
 def test_what_is_sent_again_keeps_it_and_a_new_task_with_the_same_id_does_not(
     store: Store, running: Attempt
 ) -> None:
-    send(store, "a", {"retries": 1}, in_worker=True, arguments="")
+    send(store, "a", {"retries": 1}, sender="a", arguments="")
     assert kept(store) == (TEXT.encode(), -1)
     cancel(store, "a")
 

@@ -12,8 +12,7 @@
 --   lists, list      the queue's lists of messages by priority, and the number of the one to push to
 --   most_waiting     how many tasks may wait in the queue; 0 for any number
 --   not_after        the time after which the caller has given up, and this script must do nothing
---   in_worker        whether a worker sends the task: a retry, or the next step of a chain
---   after            the running task that sends it
+--   sender           the running task that sends it: a retry of itself, or the next step of its chain, for instance
 --   parent           the running task whose family the new task joins
 --   claim            the idempotency key: its `name`, the fingerprint of the `body`, the `tasks` it stands for
 --   sending_seconds  how long a message may take to be sent
@@ -86,7 +85,7 @@ if claim then
 end
 
 local is_sent = record and record.nonce and not record.sending
-if is_sent and not record.ended and not options.in_worker then
+if is_sent and not record.ended and not options.sender then
     -- An id of the caller's own, whose task is still open: that task is the answer to this start, too.
     local ids = {id, unpack(followers_of(record))}
     if claim then
@@ -112,7 +111,7 @@ if options.most_waiting > 0 then
     end
 end
 
-local sender = options.after and load_record(options.after)
+local sender = options.sender and load_record(options.sender)
 if sender and sender.cancelled and record and not record.ended then
     for _, follower in ipairs(followers_of(sender)) do
         if follower == id then -- the task before it was cancelled, and has come to its end before it noticed
@@ -122,7 +121,7 @@ if sender and sender.cancelled and record and not record.ended then
         end
     end
 end
-if record and record.ended and options.in_worker then
+if record and record.ended and options.sender then
     -- The task was cancelled before its turn, or when it was about to be retried. The worker that takes the message
     -- does not run the task, and ends the tasks that were to follow.
     if pushes then
