@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -714,8 +715,11 @@ class Life(RuleBasedStateMachine):
         self.acknowledge(attempt)
 
 
-def test_no_order_of_events_breaks_the_life_of_a_task(store_on_empty_redis: Store) -> None:
+@pytest.mark.parametrize("examples", [60, pytest.param(200, marks=pytest.mark.long)])
+def test_no_order_of_events_breaks_the_life_of_a_task(
+    store_on_empty_redis: Store, examples: int
+) -> None:
     run_state_machine_as_test(
         lambda: Life(store_on_empty_redis),
-        settings=settings(max_examples=60, stateful_step_count=40, deadline=None),
+        settings=settings(max_examples=examples, stateful_step_count=40, deadline=None),
     )

@@ -140,6 +140,20 @@ def test_a_task_that_follows_another_is_listed_when_its_turn_has_come(
     assert (ids(store, "open"), ids(store, "ended")) == (["second"], ["first"])
 
 
+def test_a_part_whose_record_was_lost_is_listed_as_a_task_even_if_it_is_to_be_retried(
+    store: Store, worker: Worker
+) -> None:
+    send(store, "part")
+    attempt = worker.run()
+    store.families.register("family", ["part"], "group")
+    assert ids(store, "open") == ["family"]
+
+    store.client.delete(store.keys.record("part"))
+    attempt.rest()
+
+    assert ids(store, "open") == ["part", "family"]
+
+
 def test_a_task_of_a_program_without_this_extension_is_listed_from_its_start(
     store: Store, worker: Worker
 ) -> None:

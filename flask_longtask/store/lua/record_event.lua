@@ -230,10 +230,14 @@ elseif event == 'message_lost' and not waits() then
     return answer('superseded')
 end
 
+local is_taken_up = run and not (record.running and record.worker == run.worker)
+if is_taken_up and event ~= 'end' then
+    -- It may be first known now, sent by a program without this extension, or its lost record was that of a part.
+    list_open(id, record)
+end
 if run and (event == 'start' or event == 'report' or event == 'checkpoint') then
-    if not (record.running and record.worker == run.worker) then
+    if is_taken_up then
         redis.call('SADD', key(run.tag and 'running' or 'unheld', run.worker), id)
-        list_open(id, record) -- it may be sent by a program without this extension, and be first known now
     end
     record.running = 1
     record.worker, record.pid, record.nonce_of_run = run.worker, run.pid, run.nonce
