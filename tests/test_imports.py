@@ -55,7 +55,9 @@ def own(folder: Path) -> Iterator[tuple[WebServer, Worker]]:
     redis = RedisServer("redis-imports", folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LONGTASK_LEASE_SECONDS", "3")
-        worker = Worker("imports", folder, redis.url(), "-c", "1")
+        # A cancelled import removes its own rows, however slow the machine is.
+        patch.setenv("LONGTASK_CANCEL_GRACE_SECONDS", f"{PATIENCE:.0f}")
+        worker = Worker("imports", folder, redis.url(), "-c", "1", app="celery_worker")
         web = WebServer("web-imports", folder, redis.url())
         yield web, worker
         worker.stop()
