@@ -32,12 +32,11 @@ _EXAMPLE = "00000000-0000-4000-8000-000000000000"
 class _Rules(NamedTuple):
     """The rules of an app at one moment: its own, and ours."""
 
-    number: int
     own: Map
     ours: Map
     #: The app's rules, by the `id()` of their copies in `own`.
     originals: dict[int, Rule]
-    #: The first path segments of our rules that rules of the app may share.
+    #: The first path segments of our rules that rules of the app with the same methods may share.
     contested: frozenset[str]
 
 
@@ -46,7 +45,24 @@ class Clashes:
 
     def __init__(self, app: Flask) -> None:
         self._app = app
-        self._rules = _Rules(-1, Map(), Map(), {}, frozenset())
+        #: The rules that requests meet. Flask adds none after the first request.
+        self._final: _Rules | None = None
+
+    def finish(self) -> bool:
+        """Read the rules for all requests to come. Returns whether any of them may clash."""
+        with _reading:
+            if self._final is None:
+                self._final = self._read()
+                self._warn()
+        return bool(self._final.contested)
+
+    def _warn(self) -> None:
+        if hidden := self.hidden():
+            self._app.logger.warning(
+                "The app has its own routes at %s, which hide those of LongTask. "
+                'Set a prefix: LongTask(app, url_prefix="/jobs").',
+                " and ".join(hidden),
+            )
 
     def give_way(self) -> None:
         """If the app has its own route at this address, route the request as Flask would without our rules."""
@@ -56,11 +72,8 @@ class Clashes:
         )
         rule = request.url_rule
         ours = rule if rule and _is_ours(rule) else None
-        if not (ours or is_about_methods):
-            return  # before _present_rules() counts all rules of the app
-        rules = self._present_rules()
-        is_contested = ours and _first_part(ours) in rules.contested
-        if not rules.contested or not (is_about_methods or is_contested):
+        rules = self._rules
+        if not (is_about_methods or (ours and _first_part(ours) in rules.contested)):
             return
         adapter = _adapter(rules.own)
         if not _app_answers(adapter, _adapter(rules.ours)):
@@ -75,14 +88,14 @@ class Clashes:
 
     def app_answers(self, path: str) -> bool:
         """Whether a route of the app answers a GET of this path, on the host of this request."""
-        rules = self._present_rules()
+        rules = self._rules
         if not rules.contested:
             return False
         return _app_answers(_adapter(rules.own), _adapter(rules.ours), path, "GET")
 
     def hidden(self) -> list[str]:
         """Return those of our addresses at which the app has its own routes."""
-        rules = self._present_rules()
+        rules = self._rules
         own, ours = (each.bind("localhost") for each in (rules.own, rules.ours))
         found = set()
         for rule in rules.ours.iter_rules() if rules.contested else ():
@@ -92,34 +105,21 @@ class Clashes:
                 found.add(re.sub(r"<\w+:", "<", rule.rule))
         return sorted(found)
 
-    def _present_rules(self) -> _Rules:
-        if self._rules.number != _count(self._app):
-            with _reading:
-                if self._rules.number != _count(self._app):
-                    self._read()
-        return self._rules
+    @property
+    def _rules(self) -> _Rules:
+        return self._final or self._read()
 
-    def _read(self) -> None:
-        rules = list(self._app.url_map.iter_rules())
-        own = [rule for rule in rules if not _is_ours(rule) and not rule.rule.startswith("/<")]
-        ours = [rule for rule in rules if _is_ours(rule)]
-        copies = [_copy(rule) for rule in own]
-        parts = {_first_part(rule) for rule in own}
-        contested = {_first_part(rule) for rule in ours}
-        is_any = any("<" in part for part in parts)
-        # In one assignment, since other threads may read it at any time.
-        self._rules = _Rules(
-            len(rules),
-            self._map(copies),
-            self._map(map(_copy, ours)),
-            dict(zip(map(id, copies), own, strict=True)),
-            frozenset(contested if is_any else contested & parts),
-        )
-        if hidden := self.hidden():
-            self._app.logger.warning(
-                "The app has its own routes at %s, which hide those of LongTask. "
-                'Set a prefix: LongTask(app, url_prefix="/jobs").',
-                " and ".join(hidden),
+    def _read(self) -> _Rules:
+        with _reading:
+            rules = list(self._app.url_map.iter_rules())
+            own = [rule for rule in rules if not _is_ours(rule) and not rule.rule.startswith("/<")]
+            ours = [rule for rule in rules if _is_ours(rule)]
+            copies = [_copy(rule) for rule in own]
+            return _Rules(
+                self._map(copies),
+                self._map(map(_copy, ours)),
+                dict(zip(map(id, copies), own, strict=True)),
+                frozenset(_first_part(our) for our in ours if any(_may_clash(our, r) for r in own)),
             )
 
     def _map(self, rules: Iterable[Rule]) -> Map:
@@ -159,12 +159,16 @@ def _adapter(rules: Map) -> MapAdapter:
     return adapter
 
 
-def _count(app: Flask) -> int:
-    return sum(1 for _ in app.url_map.iter_rules())
-
-
 def _is_ours(rule: Rule) -> bool:
     return str(rule.endpoint).startswith(_OURS)
+
+
+def _may_clash(ours: Rule, own: Rule) -> bool:
+    """Whether both rules may match the same request, by their methods and first path segments."""
+    first = _first_part(own)
+    if "<" not in first and first != _first_part(ours):
+        return False
+    return own.methods is None or bool((own.methods & (ours.methods or set())) - {"OPTIONS"})
 
 
 def _first_part(rule: Rule) -> str:
@@ -182,20 +186,24 @@ def init_app(app: Flask) -> None:
     request_started.connect(_give_way, app)
 
 
-def _clashes(app: Flask) -> Clashes:
-    clashes: Clashes = app.extensions[_EXTENSION]
+def _clashes() -> Clashes:
+    clashes: Clashes = current_app.extensions[_EXTENSION]
     return clashes
 
 
 def _give_way(sender: Flask, **_: object) -> None:
-    _clashes(sender).give_way()
+    clashes: Clashes = sender.extensions[_EXTENSION]
+    if clashes.finish():
+        clashes.give_way()
+    else:  # as in most apps: then no further request pays for this
+        request_started.disconnect(_give_way, sender)
 
 
 def app_answers(path: str) -> bool:
     """Whether a route of the current app, and not ours, answers a GET of this path."""
-    return _clashes(current_app).app_answers(path)
+    return _clashes().app_answers(path)
 
 
 def hidden() -> list[str]:
     """Return those of our addresses at which the current app has its own routes."""
-    return _clashes(current_app).hidden()
+    return _clashes().hidden()

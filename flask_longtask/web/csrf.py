@@ -3,7 +3,7 @@
 Flask-WTF needs a token, which a program that cancels a task does not have, and which expires on a page after an hour.
 """
 
-from flask import Flask, request
+from flask import Flask
 from flask.signals import request_started
 
 _OURS = frozenset({"longtask", "longtask_operate", "longtask_token"})
@@ -14,6 +14,8 @@ def init_app(app: Flask) -> None:
 
 
 def _exempt(sender: Flask, **_: object) -> None:
-    csrf = sender.extensions.get("csrf")
-    if csrf is not None and request.blueprint in _OURS:
-        csrf.exempt(sender.blueprints[request.blueprint])
+    # At the first request, when the app has all its extensions.
+    request_started.disconnect(_exempt, sender)
+    if csrf := sender.extensions.get("csrf"):
+        for name in _OURS & sender.blueprints.keys():
+            csrf.exempt(sender.blueprints[name])
