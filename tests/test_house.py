@@ -30,7 +30,7 @@ ARROWS = {
     "worker_command": {"installed"},
     "installed": {"celery", "web"},
     "current": {"installed"},
-    "web": {"celery", "family", "history", "installed", "json_text", "page", "status", "store"},
+    "web": {"celery", "installed", "json_text", "page", "status", "store"},
     "operate": {"celery", "installed", "json_text", "status", "store", "web"},
     "cli": {
         "celery",
@@ -44,24 +44,21 @@ ARROWS = {
     },
     "task": {"celery", "store", "task_parts"},
     "celery": {
-        "history",
         "installed",
         "json_text",
-        "sentences",
+        "record",
         "status",
         "store",
         "task",
         "versions",
     },
     "testing": {"celery", "installed", "store", "web"},
-    "store": {"json_text"},
-    "status": {"family", "json_text", "sentences"},
-    "sentences": set(),
-    "family": {"sentences"},
-    "history": {"sentences"},
+    "store": {"json_text", "record"},
+    "status": {"json_text", "record"},
+    "record": {"json_text"},
     "page": set(),
     "json_text": set(),
-    "task_parts": {"history"},
+    "task_parts": {"status"},
     "versions": set(),
 }
 
@@ -75,8 +72,7 @@ STRANGERS = {
     "testing": {"werkzeug", "jinja2"},
     "store": {*_HTTP, *_CELERY},
     "status": {*_HTTP, *_CELERY, "redis"},
-    "sentences": {*_HTTP, *_CELERY, "redis"},
-    "history": {*_HTTP, *_CELERY, "redis"},
+    "record": {*_HTTP, *_CELERY, "redis"},
     "page": {*_CELERY, "redis"},
     "json_text": {*_HTTP, *_CELERY, "redis"},
     "task_parts": {*_HTTP, *_CELERY, "redis"},
@@ -200,7 +196,7 @@ def test_the_store_works_in_a_process_without_flask_and_celery() -> None:
     others = {
         name for name in loaded if name.startswith(PACKAGE) and room_of(name) not in ("", "store")
     }
-    assert others == {f"{PACKAGE}.json_text"}
+    assert others == {f"{PACKAGE}.json_text", f"{PACKAGE}.record"}
 
 
 # That the tests above would notice.

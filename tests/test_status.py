@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flask_longtask.json_text import dumps
-from flask_longtask.sentences import Surroundings
+from flask_longtask.record import load_record
 from flask_longtask.status import (
     ENDED_STATES,
     LONGEST_MESSAGE,
@@ -23,6 +23,7 @@ from flask_longtask.status import (
     Progress,
     describe,
 )
+from flask_longtask.status.sentences import Surroundings
 
 TASK_ID = "5f0c1c1e-3f0b-4f6b-9b39-4f0f6a1b6f10"
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
@@ -48,11 +49,16 @@ def told(
     record: Mapping[str, Any] | None = None,
     around: Surroundings = UNKNOWN,
 ) -> dict[str, Any]:
-    return describe(TASK_ID, meta or {}, record or {}, around)
+    return describe(TASK_ID, meta or {}, load_record(dumps(record or {})) or {}, around)
 
 
 def ago(seconds: float) -> str:
     return (NOW - timedelta(seconds=seconds)).isoformat()
+
+
+def at(seconds: float) -> float:
+    """The same time as `ago`, as records have it."""
+    return NOW.timestamp() - seconds
 
 
 def stored(state: str, result: Any = None, **more: Any) -> dict[str, Any]:
@@ -82,7 +88,7 @@ def bar(task: Mapping[str, Any]) -> tuple[float, float, int]:
 
 
 def test_a_task_that_was_submitted_waits() -> None:
-    task = told(None, {"task": "app.long_task", "submitted": ago(3)})
+    task = told(None, {"task": "app.long_task", "submitted": at(3)})
 
     assert task == {
         "state": "PENDING",
@@ -105,13 +111,19 @@ def test_a_task_that_was_submitted_waits() -> None:
 
 
 def test_a_task_that_was_submitted_for_later_says_for_when() -> None:
-    task = told(None, {"task": "app.long_task", "eta": "2026-03-01T14:30:00+01:00"})
+    task = told(
+        None,
+        {
+            "task": "app.long_task",
+            "eta": datetime.fromisoformat("2026-03-01T14:30:00+01:00").timestamp(),
+        },
+    )
 
     assert (task["state"], task["status"]) == ("PENDING", "Scheduled for 2026-03-01T13:30:00Z")
 
 
 def test_a_scheduled_task_whose_time_has_come_just_waits() -> None:
-    assert told(None, {"eta": ago(1)})["status"] == "Pending..."
+    assert told(None, {"eta": at(1)})["status"] == "Pending..."
 
 
 @pytest.mark.parametrize(
@@ -139,7 +151,7 @@ def test_nobody_is_called_missing_while_it_is_not_known_who_is_there() -> None:
 
 
 def test_a_task_whose_start_is_on_record_alone_is_told_as_progress() -> None:
-    record = {"running": 1, "worker": "w@h/7", "attempt": 2, "retries": 1, "started": ago(0)}
+    record = {"running": 1, "worker": "w@h/7", "attempt": 2, "retries": 1, "started": at(0)}
     task = told(None, record, SOMEBODY)
 
     assert (task["state"], task["status"], task["attempt"]) == ("PROGRESS", "Started", 2)
@@ -148,7 +160,7 @@ def test_a_task_whose_start_is_on_record_alone_is_told_as_progress() -> None:
 def test_the_bar_of_a_task_that_goes_on_from_a_checkpoint_never_falls() -> None:
     record = {**reached(30, 100), "checkpoint": 1, "attempt": 2}
     waits = told(None, record, SOMEBODY)
-    runs = told(None, {**record, "running": 1, "worker": "w@h/7", "started": ago(0)}, SOMEBODY)
+    runs = told(None, {**record, "running": 1, "worker": "w@h/7", "started": at(0)}, SOMEBODY)
 
     assert (waits["state"], waits["status"], bar(waits)) == (
         "PENDING",
@@ -162,7 +174,7 @@ def test_the_bar_of_a_task_that_goes_on_from_a_checkpoint_never_falls() -> None:
 def test_the_time_left_counts_only_what_this_attempt_has_done() -> None:
     def left(current: float, resumed: Any) -> Any:
         meta = stored("PROGRESS", {"current": current, "total": 100})
-        return told(meta, {"started": ago(20), "resumed": resumed, "resumed_at": ago(10)})["eta"]
+        return told(meta, {"started": at(20), "resumed": resumed, "resumed_at": at(10)})["eta"]
 
     assert left(40, 0.3) == pytest.approx(60)
     assert left(40, None) == left(40, "odd") == pytest.approx(15)
@@ -171,7 +183,7 @@ def test_the_time_left_counts_only_what_this_attempt_has_done() -> None:
 
 
 def test_a_task_that_has_sent_itself_once_more_waits() -> None:
-    record = {"running": 1, "resent": 1, "retries": 1, "eta": ago(-60), "worker": "w@h/7"}
+    record = {"running": 1, "resent": 1, "retries": 1, "eta": at(-60), "worker": "w@h/7"}
     task = told(None, record, SOMEBODY)
 
     assert task["state"] == "RETRY"
@@ -180,7 +192,7 @@ def test_a_task_that_has_sent_itself_once_more_waits() -> None:
 
 def test_a_cancelled_task_that_cannot_be_stopped_says_so_as_long_as_it_runs_on() -> None:
     revoked = stored("REVOKED", raised("TaskRevokedError", "cancelled"))
-    record = {"cancelled": ago(1), "ended": ago(1), "running": 1, "unstoppable": 1}
+    record = {"cancelled": at(1), "ended": at(1), "running": 1, "unstoppable": 1}
 
     runs_on = told(revoked, record)["status"]
     assert runs_on == "Cancelled. Its worker cannot stop a running task, so it runs to its end."
@@ -191,8 +203,8 @@ def test_a_cancelled_task_that_cannot_be_stopped_says_so_as_long_as_it_runs_on()
 def test_a_time_limit_that_a_pool_cannot_keep_is_told_once_it_is_over() -> None:
     record = {"running": 1, "worker": "w@h/7", "attempt": 1, "time_limit": 10}
 
-    assert told(None, {**record, "started": ago(9)}, SOMEBODY)["status"] == "Started"
-    over = told(None, {**record, "started": ago(11)}, SOMEBODY)["status"]
+    assert told(None, {**record, "started": at(9)}, SOMEBODY)["status"] == "Started"
+    over = told(None, {**record, "started": at(11)}, SOMEBODY)["status"]
     assert over == "Started (over its time limit of 10 s, but its worker cannot stop it)"
 
 
@@ -214,7 +226,7 @@ def test_a_silence_that_a_pool_cannot_end_is_told_once_it_is_too_long() -> None:
     record = {"running": 1, "worker": "w@h/7", "attempt": 1, "stall_seconds": 10}
 
     def told_after(started: float, reported: float | None) -> str:
-        heard = {"started": ago(started), "reported": reported and ago(reported)}
+        heard = {"started": at(started), "reported": reported and at(reported)}
         sentence: str = told(None, {**record, **heard}, SOMEBODY)["status"]
         return sentence
 
@@ -224,7 +236,7 @@ def test_a_silence_that_a_pool_cannot_end_is_told_once_it_is_too_long() -> None:
 
 
 def test_a_task_that_nobody_knows_to_have_been_queued_has_failed() -> None:
-    task = told(None, {"task": "app.long_task", "unsent": 1, "ended": ago(1)})
+    task = told(None, {"task": "app.long_task", "unsent": 1, "ended": at(1)})
 
     assert (task["state"], task["status"]) == ("FAILURE", "It could not be queued")
 
@@ -239,7 +251,7 @@ def test_a_task_that_was_to_follow_a_failed_one_says_that_it_was_not_started() -
 
 
 def test_an_end_is_known_though_celerys_document_was_deleted() -> None:
-    task = told(None, {"ended": ago(1), "state": "SUCCESS", "attempt": 1})
+    task = told(None, {"ended": at(1), "state": "SUCCESS", "attempt": 1})
 
     assert (task["state"], task["result"], task["percent"]) == ("SUCCESS", None, 100)
     assert task["finished"] == ago(1)
@@ -253,14 +265,14 @@ def test_a_sentence_is_cut_where_it_is_too_long() -> None:
 
 @pytest.mark.parametrize("state", ["STARTED", "RECEIVED"])
 def test_a_task_that_was_taken_up_is_given_as_progress(state: str) -> None:
-    task = told(stored(state, {"pid": 7, "hostname": "w@h"}), {"started": ago(0), "attempt": 1})
+    task = told(stored(state, {"pid": 7, "hostname": "w@h"}), {"started": at(0), "attempt": 1})
 
     assert (task["state"], task["status"], bar(task)) == ("PROGRESS", "Started", (0, 1, 0))
 
 
 def test_progress_is_told_as_the_task_reports_it() -> None:
     meta = {"current": 7, "total": 40, "status": "Folding the paper boats"}
-    task = told(stored("PROGRESS", meta), {"started": ago(7), "attempt": 1})
+    task = told(stored("PROGRESS", meta), {"started": at(7), "attempt": 1})
 
     assert (task["state"], task["status"], bar(task)) == (
         "PROGRESS",
@@ -273,7 +285,7 @@ def test_progress_is_told_as_the_task_reports_it() -> None:
 
 def test_the_time_left_of_a_task_that_nobody_runs_is_not_known() -> None:
     meta = {"current": 7, "total": 40, "status": "Folding"}
-    record = {"started": ago(7), "attempt": 1, "running": 1, "worker": "w@h/7"}
+    record = {"started": at(7), "attempt": 1, "running": 1, "worker": "w@h/7"}
     dead = {**record, "worker": "w@h/6"}
     again = {**record, "lost": 1, "attempt": 2}
 
@@ -295,7 +307,7 @@ def test_the_time_left_of_a_task_that_nobody_runs_is_not_known() -> None:
 def test_a_worker_that_was_heard_after_the_workers_were_read_is_not_lost(
     field: str, sign: float, is_known: bool
 ) -> None:
-    record = {"started": ago(60), "running": 1, "worker": "new", field: ago(sign)}
+    record = {"started": at(60), "running": 1, "worker": "new", field: at(sign)}
 
     task = told(None, record, SOMEBODY._replace(read_at=NOW.timestamp() - 10))
 
@@ -310,7 +322,12 @@ def test_a_task_that_its_worker_does_not_know_says_so() -> None:
 
 
 def test_a_task_that_waits_for_a_retry_says_why_and_which_and_when() -> None:
-    record = {**reached(3, 10), "retries": 1, "max_retries": 3, "eta": "2026-03-01T12:05:00+00:00"}
+    record = {
+        **reached(3, 10),
+        "retries": 1,
+        "max_retries": 3,
+        "eta": datetime.fromisoformat("2026-03-01T12:05:00+00:00").timestamp(),
+    }
     task = told(stored("RETRY", raised("ConnectionError", "mail.example is away")), record)
 
     assert task["state"] == "RETRY"
@@ -320,7 +337,7 @@ def test_a_task_that_waits_for_a_retry_says_why_and_which_and_when() -> None:
 
 
 def test_a_retry_without_a_limit_names_none() -> None:
-    task = told(stored("RETRY", raised("ValueError", "no")), {"retries": 2, "eta": ago(-60)})
+    task = told(stored("RETRY", raised("ValueError", "no")), {"retries": 2, "eta": at(-60)})
 
     assert task["status"] == "no (retry 2 at 2026-03-01T12:01:00Z)"
 
@@ -435,7 +452,7 @@ def test_a_failure_that_a_task_stored_by_hand_keeps_its_numbers() -> None:
 
 
 def test_a_cancelled_task_stops_where_it_was() -> None:
-    record = {**reached(7, 40), "started": ago(9), "ended": ago(1), "cancelled": ago(1)}
+    record = {**reached(7, 40), "started": at(9), "ended": at(1), "cancelled": at(1)}
     task = told(
         stored("REVOKED", raised("TaskRevokedError", "cancelled"), date_done=ago(2)), record
     )
@@ -466,7 +483,7 @@ def test_a_rejected_or_ignored_task_stops_where_it_was_under_its_own_name(
 
 def test_a_state_of_the_tasks_own_is_told_like_progress() -> None:
     meta = {"current": 3, "total": 4, "status": "Downloading the maps"}
-    task = told(stored("DOWNLOADING", meta), {"started": ago(30)})
+    task = told(stored("DOWNLOADING", meta), {"started": at(30)})
 
     assert (task["state"], task["status"], bar(task)) == (
         "DOWNLOADING",
@@ -489,7 +506,7 @@ def test_the_time_left_is_counted_from_the_last_report_and_gone_when_it_is_over(
     started = 8 + reported if 0 <= reported < 100 else 8
     meta = stored("PROGRESS", {"current": 10, "total": 40})
 
-    task = told(meta, {"started": ago(started), "reported": ago(reported)})
+    task = told(meta, {"started": at(started), "reported": at(reported)})
 
     assert task["eta"] == (left if left is None else pytest.approx(left))
 
@@ -548,7 +565,7 @@ def test_only_a_task_that_has_ended_has_an_end(state: str) -> None:
 
 @pytest.mark.parametrize("state", ["PROGRESS", "RETRY", "SUCCESS", "FAILURE", "REVOKED"])
 def test_what_else_a_task_has_reported_is_told_in_every_state(state: str) -> None:
-    record = {**reached(7, 40), "reported": ago(2), "meta": '{"rows":[1,2],"sure":true}'}
+    record = {**reached(7, 40), "reported": at(2), "meta": '{"rows":[1,2],"sure":true}'}
     task = told(stored(state, raised("ValueError", "no")), record)
 
     assert task["meta"] == {"rows": [1, 2], "sure": True}
@@ -567,14 +584,14 @@ def test_what_plain_celery_has_reported_is_told_as_well() -> None:
 def test_what_was_too_large_for_the_record_is_not_read_from_celerys_document() -> None:
     meta = {"current": 1, "total": 2, "status": "Half", "rows": [1, 2]}
 
-    assert told(stored("PROGRESS", meta), {"reported": ago(1)})["meta"] is None
+    assert told(stored("PROGRESS", meta), {"reported": at(1)})["meta"] is None
 
 
 @pytest.mark.parametrize(
     "text", [None, 7, "", "no JSON", "[]", "{}", "null", '{"a":' * 5000, f'"{"x" * 20_000}"']
 )
 def test_stored_meta_that_cannot_be_read_counts_as_none(text: Any) -> None:
-    record = {"reported": ago(1), "meta": text}
+    record = {"reported": at(1), "meta": text}
 
     assert told(stored("PROGRESS", {"current": 1, "total": 2}), record)["meta"] is None
 
@@ -593,7 +610,7 @@ def test_a_task_that_had_been_reporting_says_for_how_long_it_is_silent(
     seconds: float, addition: str
 ) -> None:
     meta = {"current": 7, "total": 40, "status": "Folding"}
-    record = {"running": 1, "worker": "w@h/7", "started": ago(9e6), "reported": ago(seconds)}
+    record = {"running": 1, "worker": "w@h/7", "started": at(9e6), "reported": at(seconds)}
 
     assert told(stored("PROGRESS", meta), record, SOMEBODY)["status"] == f"Folding{addition}"
 
@@ -602,7 +619,7 @@ def test_a_task_that_had_been_reporting_says_for_how_long_it_is_silent(
     ("change", "sentence"),
     [
         ({"reported": None}, "Folding"),  # it never said anything
-        ({"started": ago(90)}, "Folding"),  # an earlier attempt did
+        ({"started": at(90)}, "Folding"),  # an earlier attempt did
         ({"running": 0}, "Folding"),
         ({"worker": "w@h/6"}, "Folding (its worker was lost; it will be started again)"),
         ({"lost": 1}, "Folding (started again after its worker was lost) (nothing new for 2 min)"),
@@ -612,20 +629,20 @@ def test_only_a_task_that_runs_and_had_been_reporting_is_called_silent(
     change: Mapping[str, Any], sentence: str
 ) -> None:
     meta = {"current": 7, "total": 40, "status": "Folding"}
-    record = {"running": 1, "worker": "w@h/7", "started": ago(200), "reported": ago(120), **change}
+    record = {"running": 1, "worker": "w@h/7", "started": at(200), "reported": at(120), **change}
 
     assert told(stored("PROGRESS", meta), record, SOMEBODY)["status"] == sentence
 
 
 def test_nobody_is_called_silent_while_it_is_not_known_who_is_there() -> None:
-    record = {"running": 1, "worker": "w@h/7", "started": ago(200), "reported": ago(120)}
+    record = {"running": 1, "worker": "w@h/7", "started": at(200), "reported": at(120)}
     around = SOMEBODY._replace(workers=None)
 
     assert told(stored("PROGRESS", {"status": "Folding"}), record, around)["status"] == "Folding"
 
 
 def test_a_long_sentence_leaves_room_for_what_is_added_to_it() -> None:
-    record = {"running": 1, "worker": "w@h/7", "started": ago(200), "reported": ago(120)}
+    record = {"running": 1, "worker": "w@h/7", "started": at(200), "reported": at(120)}
     addition = " (nothing new for 2 min)"
 
     sentence = told(stored("PROGRESS", {"status": "x" * 5000}), record, SOMEBODY)["status"]
@@ -708,7 +725,7 @@ def test_an_attempt_that_is_no_count_is_not_told(attempt: Any) -> None:
 def test_the_time_left_is_by_the_rate_so_far() -> None:
     def left(seconds: float, current: float, total: float) -> float | None:
         meta = stored("PROGRESS", {"current": current, "total": total})
-        answer: float | None = told(meta, {"started": ago(seconds)})["eta"]
+        answer: float | None = told(meta, {"started": at(seconds)})["eta"]
         return answer
 
     assert left(10, 1, 4) == pytest.approx(30)
@@ -772,11 +789,11 @@ record_documents = st.none() | st.dictionaries(
 @example(None, {"eta": 1e300}, UNKNOWN)
 @example(
     {"status": "PROGRESS", "result": {"current": 5e-324, "total": 1e308}},
-    {"started": ago(9)},
+    {"started": at(9)},
     UNKNOWN,
 )
 @example(
-    {"status": "PROGRESS", "result": {"current": 1, "total": 10**400}}, {"started": ago(9)}, UNKNOWN
+    {"status": "PROGRESS", "result": {"current": 1, "total": 10**400}}, {"started": at(9)}, UNKNOWN
 )
 @example(None, {"queue": ["celery"], "number": 7}, SOMEBODY)
 @example({"status": "PROGRESS"}, {"worker": ["w@h/7"], "running": 1}, SOMEBODY)

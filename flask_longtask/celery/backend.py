@@ -24,8 +24,6 @@ from redis.retry import Retry
 from flask_longtask.celery import arguments
 from flask_longtask.celery.attempt import run_of
 from flask_longtask.celery.documents import load_document
-from flask_longtask.history import LONGEST_ERROR, describe_history, outcome_of
-from flask_longtask.sentences import Surroundings, error_text
 from flask_longtask.status import (
     ENDED_STATES,
     LONGEST_MESSAGE,
@@ -39,6 +37,8 @@ from flask_longtask.status import (
     is_open,
     waits_in,
 )
+from flask_longtask.status.history import LONGEST_ERROR, describe_history, outcome_of
+from flask_longtask.status.sentences import Surroundings, error_text
 from flask_longtask.store import (
     Change,
     Event,
@@ -159,11 +159,12 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
         record = stored.record or {}
         if record.get("result_bytes"):
             return {}, record
-        document, size = load_document(stored.document, self.decode), len(stored.document or b"")
-        if size > self._most_result_bytes and document.get("status") == states.SUCCESS:
-            # Stored by a program without this extension.
-            final = final_report(document.get("result"))
-            return document, {**record, "result_bytes": size, "final": final}
+        document = load_document(stored.document, self.decode)
+        if document.get("status") == states.SUCCESS and stored.document:
+            size = len(stored.document)
+            if size > self._most_result_bytes:  # stored by a program without this extension
+                final = final_report(document.get("result"))
+                return document, {**record, "result_bytes": size, "final": final}
         return document, record
 
     def result(self, task_id: str) -> Any:
@@ -364,6 +365,7 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
 
     def _record_of(self, task_id: str) -> Record:
         """Return a task's record to a worker, which waits for Redis."""
+        stored: Stored | None
         (stored,) = self.ensure(self.patient_store.tasks.read, ([task_id],), max_retries=None)
         return (stored and stored.record) or {}
 

@@ -22,7 +22,7 @@ from redis.exceptions import DataError, RedisError, ResponseError
 from flask_longtask.celery import arguments
 from flask_longtask.celery.broker.queues import QueueFull, count_waiting
 from flask_longtask.celery.sending import NotAccepted, Sending, parent, restart_of, sending
-from flask_longtask.store import Accepted, Claim, Queue, Store
+from flask_longtask.store import Accepted, Claim, Queue, Record, Store
 
 logger = logging.getLogger(__name__)
 
@@ -139,9 +139,11 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
         sender = self._running_task()
         claim = None if sender else requests.claim()
         owner = requests.owner()
-        record = {"task": name, **({"owner": owner} if owner else {})}
+        record = _owned_by(owner, {"task": name})
         task = Sending(
-            *(self.app.backend.store, task_id, record),
+            self.app.backend.store,
+            task_id,
+            record,
             claim=claim,
             sender=sender,
             parent=parent.get(),
@@ -177,7 +179,6 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
         is_part = in_worker or self.app.requests.has_started()
         most_waiting = 0 if is_part else self.app.longtask_settings["LONGTASK_MAX_WAITING"]
         owner = self.app.requests.owner()
-        owner_field = {"owner": owner} if owner else {}
         record = self._record(name, message.headers, getattr(queue, "name", queue))
         if earlier := restart_of.get():
             record["restart_of"] = earlier
@@ -185,8 +186,8 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
         return Sending(
             store,
             message.headers["id"],
-            record | owner_field,
-            followers={task_id: follower | owner_field for task_id, follower in followers},
+            _owned_by(owner, record),
+            followers={task_id: _owned_by(owner, follower) for task_id, follower in followers},
             claim=claim,
             most_waiting=most_waiting,
             not_after=not_after,
@@ -263,8 +264,8 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
         self.app.requests.refuse(outcome)
         raise QueueAway(f"The task was refused: {outcome.value}.")
 
-    def _record(self, name: str, headers: Mapping[str, Any], queue: str) -> dict[str, Any]:
-        record: dict[str, Any] = {"task": name, "queue": queue}
+    def _record(self, name: str, headers: Mapping[str, Any], queue: str) -> Record:
+        record: Record = {"task": name, "queue": queue}
         if headers["eta"]:
             record["eta"] = datetime.fromisoformat(headers["eta"]).timestamp()
         if headers["retries"]:
@@ -283,7 +284,11 @@ def _may_pass(error: Exception, tried_for: float) -> bool:
     return not isinstance(error, Unroutable) and not (is_refused and tried_for > REFUSED_SECONDS)
 
 
-def _followers(embedded: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _owned_by(owner: str | None, record: Record) -> Record:
+    return {**record, "owner": owner} if owner else record
+
+
+def _followers(embedded: Mapping[str, Any]) -> Iterator[tuple[str, Record]]:
     """Yield the tasks of a chain or chord that already have an id and are sent later, each with its record."""
     signatures = [*(embedded.get("chain") or ()), embedded.get("chord")]
     while signatures:

@@ -91,10 +91,9 @@ def _matching(
         known = shown(backend, [position.task_id for position, _ in some])
         for position, record in some:
             if task := known.get(position.task_id):
-                parts = record.get("parts")
-                queue = _text(parts if isinstance(parts, dict) else record, "queue")
-                named = {name: _text(record, name) for name in ("owner", "worker")}
-                yield position, {**task, "queue": queue, **named}
+                queue = record.get("parts", record).get("queue")
+                owner, worker = record.get("owner"), record.get("worker")
+                yield position, {**task, "queue": queue, "owner": owner, "worker": worker}
 
 
 def _sorted_out(
@@ -108,7 +107,7 @@ def _sorted_out(
         statuses = backend.describe([position.task_id for position, _ in some], ahead=False)
         for position, record in some:
             status = statuses[position.task_id]
-            if status and _matches(status, _text(record, "owner"), filters):
+            if status and _matches(status, record.get("owner"), filters):
                 yield position, record
 
 
@@ -121,10 +120,8 @@ def _in_steps(items: Iterable[Item], length: int) -> Iterator[list[Item]]:
 def _may_match(record: Record, filters: Filters) -> bool:
     """Whether a task can match, by its record alone: most that do not are sorted out without reading more of them."""
     parts = record.get("parts")
-    known = (
-        parts if isinstance(parts, dict) else record
-    )  # of a family, what its parts have in common
-    name = _text(known, "task") or ""
+    known = record if parts is None else parts  # of a family, what its parts have in common
+    name = known.get("task", "")
     if filters.task and _in_words(filters.task) not in (
         _in_words(name),
         _in_words(name.rpartition(".")[2]),
@@ -132,9 +129,9 @@ def _may_match(record: Record, filters: Filters) -> bool:
         return False
     if filters.queue and filters.queue != known.get("queue"):
         return False
-    if filters.state in STATES["ended"] and isinstance(known.get("state"), str):
-        return phase_of(known["state"]) == filters.state
-    return filters.state != "running" or known is parts or bool(record.get("running"))
+    if filters.state in STATES["ended"] and (state := known.get("state")):
+        return phase_of(state) == filters.state
+    return filters.state != "running" or parts is not None or bool(record.get("running"))
 
 
 def _matches(task: dict[str, Any], owner: str | None, filters: Filters) -> bool:
@@ -166,8 +163,3 @@ def _without_data(task: dict[str, Any]) -> dict[str, Any]:
     Without its number in a family, too, which the page does not show.
     """
     return {name: value for name, value in task.items() if name not in ("result", "meta", "part")}
-
-
-def _text(record: Record, name: str) -> str | None:
-    value = record.get(name)
-    return value if isinstance(value, str) and value else None

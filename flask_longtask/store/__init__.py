@@ -10,6 +10,7 @@ from typing import Any
 
 from redis import Redis
 
+from flask_longtask.record import Record
 from flask_longtask.store.changes import Changes
 from flask_longtask.store.clients.browsers import Browsers
 from flask_longtask.store.clients.claims import Claims
@@ -31,7 +32,6 @@ from flask_longtask.store.types import (
     Event,
     Outcome,
     Queue,
-    Record,
     Run,
     Server,
     Stall,

@@ -3,20 +3,6 @@
 The record of a family has the field `parts`, which the scripts keep up to date when a part changes (families.lua). A
 chain or a chord has the id of its last task, and a task with children has its own: such a record is both that of a
 family and that of one of its parts. A group has a record of its own.
-
-`parts` holds, besides `total` and the number of parts in each phase (`waiting`, `running`, `succeeded`, `failed`,
-`cancelled`):
-
-    generation         identifies it, if its id is used again
-    share              the sum of what is done of each part, in thousandths of a part
-    kind, task         "group", "chord" or "chain"; the name of all of its tasks, or the kind if their names differ
-    queue, eta         of the part that was last sent or waits again
-    latest             the name of the part that was started last
-    started, reported  when the first part was started, and when any part last changed
-    state, ended       SUCCESS, FAILURE or REVOKED once this is certain, and since when
-    culprit            the part that failed or was cancelled first: its `number`, `task`, `phase`, `error`, `unsent`
-    incomplete, steps  1 while the parts are being registered; then how many there were
-    stopped, final     when it was cancelled, even if it had failed before; `share` at its end
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,10 +10,9 @@ from typing import Any, NamedTuple
 
 from redis import Redis
 
-from flask_longtask.json_text import loads
+from flask_longtask.record import Record, load_record
 from flask_longtask.store.keys import Keys
 from flask_longtask.store.scripts import Scripts
-from flask_longtask.store.types import Record
 
 #: How many parts one script registers, so that Redis is not blocked for long.
 AT_ONCE = 100
@@ -81,7 +66,7 @@ class Families:
             if outcome == b"unknown":
                 raise LookupError(found.decode())
             family_id = found.decode()
-        return Registered(family_id, loads(rest[0]))
+        return Registered(family_id, load_record(rest[0]) or {})
 
     def parts(self, family_id: str, after: float, most: int) -> list[tuple[str, float]]:
         """Return at most `most` parts after this place, each with its place: failed and running ones first."""
@@ -98,7 +83,7 @@ class Families:
 def has_ended(record: Record) -> bool:
     """Whether a task or, of a family, the last of its parts has ended."""
     parts = record.get("parts")
-    return bool(parts.get("ended") if isinstance(parts, dict) else record.get("ended"))
+    return bool(record.get("ended") if parts is None else parts.get("ended"))
 
 
 def _steps(parts: Sequence[str], follow: bool) -> Iterator[tuple[Sequence[str], bool]]:

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from flask_longtask.json_text import loads, pack
+from flask_longtask.record import Record, load_record
 from flask_longtask.store.clock import Clock
 from flask_longtask.store.keys import Keys
 from flask_longtask.store.scripts import Scripts
-from flask_longtask.store.types import Record, Run
+from flask_longtask.store.types import Run
 
 #: How many lines of a task are kept: the last ones.
 MOST_LINES = 500
@@ -85,9 +86,8 @@ class History:
         )
         if not is_known:
             return None
-        known = _load(record)
         return StoredHistory(
-            known if isinstance(known, dict) else {},
+            load_record(record) or {},
             [_load(text) for text in attempts],
             [_load(text) for text in lines],
         )

@@ -11,11 +11,11 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from flask_longtask.json_text import loads
+from flask_longtask.record import Record
 from flask_longtask.store.families import has_ended
 from flask_longtask.store.keys import Keys
 from flask_longtask.store.scripts import Scripts
 from flask_longtask.store.tasks import Tasks
-from flask_longtask.store.types import Record
 
 #: How many scores each priority of a queue has; see accept.lua.
 SCORES = 10**12
@@ -190,5 +190,5 @@ def _priorities(text: bytes) -> int:
 
 def _waits_since(record: Record) -> float | None:
     """Return when a waiting task began to wait: when it was sent, last ran, or was due to be tried again."""
-    times = [record.get(field) for field in ("submitted", "started", "reported", "eta")]
-    return max((float(time) for time in times if isinstance(time, float | int)), default=None)
+    times = (record.get(field) for field in ("submitted", "started", "reported", "eta"))
+    return max((time for time in times if isinstance(time, float)), default=None)

@@ -1,46 +1,11 @@
-"""The records of tasks: the one place where they are written, and where they are read.
-
-A record is a JSON object. Its times are seconds since 1970 by Redis's clock. Every field may be absent:
-
-    task, queue, submitted     the task's name, where it was sent, and when
-    owner                      the user who has started it, as the app identifies them
-    eta                        when it is due, if it is scheduled or to be tried again
-    retries, max_retries       how often it was tried again, and how often it may be
-    score, left                its place among the tasks that wait in its queue; whether it no longer waits
-    attempt, started           how often it was started, and when it was last started
-    worker, pid, running       the worker and the process of the last start, and whether they still run it
-    unstoppable                that worker's pool cannot end the task
-    time_limit, stall_seconds  seconds, which that pool therefore cannot keep
-    progress                   the last progress, which Celery's document loses at the task's end
-    meta                       what else that report had, as JSON; absent if nothing, or too much
-    reported                   when it last said anything: a report, a line, a checkpoint
-    checkpoint                 1 if it has kept something for its next attempt
-    resumed, resumed_at        the share of the work that was done when the present attempt, which goes on from a
-                               checkpoint, first reported its progress, and when that was
-    lost, stalled              how often its worker was lost; how often of these it was ended because it stalled
-    attempt_ended, outcome     when the last attempt ended, and how; the list of attempts has the earlier ones
-    error                      what that attempt raised, if it did, or why it is to be tried again
-    lines, lines_before        how many lines the task has logged, and how many of them in earlier attempts
-    state                      Celery's state at its end, in case Celery's document is deleted
-    result_bytes, final        for a large result: the bytes of Celery's document, and what else the task returned
-    cancelled, ended           when it was cancelled, and when it ended; an ended task does not change any more
-    sending, unsent            its message is under way to another broker; it is not known whether it arrived
-    nonce, nonce_of_run        identify the calls that recorded its sending and its start, which may arrive twice
-    format                     1; a record with another format was not written by this version
-    family, part               the family that it belongs to, and its number there, from 1
-    generation                 tells that family from another one with the same id
-    phase, share               what its family counts it as, and how much of it is done (in thousandths)
-    parts                      of a family: see families.py
-    restartable, restart_of    1 if what is needed to start it again is kept; the task that it repeats
-    followers, claim           the tasks that follow it in a chain or chord; the idempotency key that stands for it
-"""
+"""The records of tasks (record.py): the one place where they are written, and where they are read."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from redis import Redis
 
-from flask_longtask.json_text import loads
+from flask_longtask.record import Record, load_record
 from flask_longtask.store.batch import BatchedReads
 from flask_longtask.store.clock import Clock
 from flask_longtask.store.keys import Keys
@@ -53,7 +18,6 @@ from flask_longtask.store.types import (
     Event,
     Outcome,
     Queue,
-    Record,
     Run,
     Stall,
     Stored,
@@ -135,7 +99,7 @@ class Tasks:
         self._clock.set(float(now))
         accepted = Accepted(outcome.decode())
         if accepted is Accepted.ACCEPTED:
-            return Acceptance(accepted, record=loads(rest[0]), ahead=rest[1])
+            return Acceptance(accepted, record=load_record(rest[0]), ahead=rest[1])
         return Acceptance(accepted, [task_id.decode() for task_id in rest])
 
     def arguments(self, task_id: str) -> bytes | None:
@@ -222,7 +186,7 @@ class Tasks:
         records = self._reads.read([self._keys.record(task_id) for task_id in large])
         found: dict[str, Stored | None] = {}
         for task_id, text in zip(large, records, strict=True):
-            record = _load(text)
+            record = load_record(text)
             if record and "result_bytes" in record:
                 found[task_id] = Stored(None, record)
         others = [task_id for task_id in task_ids if task_id not in found]
@@ -235,7 +199,7 @@ class Tasks:
         keys = [key for i in task_ids for key in (self._keys.document(i), self._keys.record(i))]
         values = self._reads.read(keys)
         return [
-            Stored(document, _load(record)) if document or record else None
+            Stored(document, load_record(record)) if document or record else None
             for document, record in zip(values[::2], values[1::2], strict=True)
         ]
 
@@ -243,7 +207,7 @@ class Tasks:
         """Return the record of each task; None for a task that has none."""
         if not task_ids:
             return []
-        return [*map(_load, self._reads.read([self._keys.record(i) for i in task_ids]))]
+        return [*map(load_record, self._reads.read([self._keys.record(i) for i in task_ids]))]
 
     def queues(self) -> list[str]:
         """Return the names of the queues to which tasks were sent that may still be open."""
@@ -259,11 +223,3 @@ class Tasks:
         for queue, task_id in waiting:
             pipeline.zrank(self._keys.waiting(queue), task_id)
         return list(pipeline.execute())
-
-
-def _load(payload: Any) -> Record | None:
-    try:
-        record = loads(payload) if payload else None
-    except (ValueError, RecursionError):
-        return None
-    return record if isinstance(record, dict) else None

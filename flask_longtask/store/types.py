@@ -1,10 +1,10 @@
 """What goes into the store and comes out of it: plain values, without any I/O."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-Record = Mapping[str, Any]
+from flask_longtask.record import Record
 
 
 class Stored(NamedTuple):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
 
-from flask_longtask.history import LONGEST_LEVEL, LONGEST_LINE
+from flask_longtask.status.history import LONGEST_LEVEL, LONGEST_LINE
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from flask_longtask.history import describe_history
+from flask_longtask.status.history import describe_history
 from flask_longtask.store import (
     Acceptance,
     Change,

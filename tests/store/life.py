@@ -12,8 +12,8 @@ from typing import Any
 
 from redis import Redis
 
-from flask_longtask.sentences import Surroundings
 from flask_longtask.status import describe
+from flask_longtask.status.sentences import Surroundings
 from flask_longtask.store import Accepted, Event, Outcome, Store
 from tests.processes import ROOT, RedisServer
 from tests.store.actors import (

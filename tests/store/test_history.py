@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from flask_longtask.history import describe_history
+from flask_longtask.status.history import describe_history
 from flask_longtask.store import Event, Store
 from flask_longtask.store.history import MOST_LINES
 from tests.store.actors import (

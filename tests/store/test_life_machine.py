@@ -16,7 +16,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from flask_longtask.family import PHASES
+from flask_longtask.status.family import PHASES
 from flask_longtask.store import Accepted, Event, Outcome, Store
 from tests.store.actors import (
     LISTS,

@@ -28,8 +28,7 @@ def passes_proxies(app: Flask, url: str) -> Iterator[Finding]:
     backend = celery_app().backend
     task_id = f"doctor-{uuid4()}"
     # A task without a message: no worker takes it, and if this process dies, the workers end it.
-    record = {"task": "doctor"}
-    backend.store.tasks.accept(task_id, {**record}, Queue("doctor"), nonce=task_id)
+    backend.store.tasks.accept(task_id, {"task": "doctor"}, Queue("doctor"), nonce=task_id)
     path = app.url_map.bind("localhost").build("longtask.status", {"task_id": task_id})
     url = url.rstrip("/")
     reader = _Reader(url, path, app.config["LONGTASK_API_TOKEN"])

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from flask_longtask.celery.sending import LONGEST_ID
-from flask_longtask.family import PHASES
-from flask_longtask.history import (
+from flask_longtask.status.family import PHASES
+from flask_longtask.status.history import (
     LONGEST_ERROR,
     LONGEST_LEVEL,
     LONGEST_LINE,

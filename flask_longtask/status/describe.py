@@ -11,13 +11,13 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from flask_longtask.family import Family
 from flask_longtask.json_text import dumps, loads, pack
-from flask_longtask.sentences import (
-    Document,
+from flask_longtask.record import Record
+from flask_longtask.status.family import Family
+from flask_longtask.status.sentences import (
+    PENDING,
     Surroundings,
     additions,
-    count_of,
     failure_sentence,
     is_running,
     is_worker_gone,
@@ -25,11 +25,13 @@ from flask_longtask.sentences import (
     retry_sentence,
     revoked_sentence,
     short_name,
-    text_of,
     time_of,
     utc,
     waiting_sentence,
 )
+
+#: Celery's document of a task.
+Document = Mapping[str, Any]
 
 #: The state of a task whose stored document Celery cannot have written.
 UNREADABLE = "UNREADABLE"
@@ -111,22 +113,22 @@ class Progress(NamedTuple):
         return cls.of({"current": current, "total": total, "status": message})
 
 
-def is_open(meta: Document, record: Document) -> bool:
+def is_open(meta: Document, record: Record) -> bool:
     """Whether the task or, of a family, any of its parts may still change."""
     if family := Family.of(record):
         return family.end is None
     return meta.get("status") not in ENDED_STATES and not record.get("ended")
 
 
-def waits_in(meta: Document, record: Document) -> str | None:
+def waits_in(meta: Document, record: Record) -> str | None:
     """Return the queue in which the task waits to be taken up; None if it does not wait."""
     if is_running(record) or not is_open(meta, record):
         return None
-    return text_of(record.get("queue"))
+    return record.get("queue") or None
 
 
 def describe(
-    task_id: str, meta: Document, record: Document, around: Surroundings | None = None
+    task_id: str, meta: Document, record: Record, around: Surroundings | None = None
 ) -> dict[str, Any]:
     """Return the status object of a task that exists: at least one of `meta` and `record` is not empty.
 
@@ -143,10 +145,10 @@ def _describe_family(
     """Return the fields in which the status of a family differs from that of the task with the same id, if any."""
     is_done = family.end == "SUCCESS"
     progress = Progress(family.current, family.total)
-    started = time_of(family.fields.get("started"))
-    waiting = waiting_sentence(
-        family.fields, around
-    )  # with the queue and the time for which its parts wait
+    parts = family.fields
+    started, reported = parts.get("started"), parts.get("reported")
+    # With the queue and the time for which its parts wait.
+    waiting = waiting_sentence(parts.get("eta"), parts.get("queue"), around)
     is_deserted = around is not None and around.workers is not None and not around.workers
     runs = family.counts["running"] and not is_deserted
     return {
@@ -158,16 +160,16 @@ def _describe_family(
         "task": short_name(family.name) or own["task"],
         "percent": 100 if is_done else progress.percent,
         "started": utc(started),
-        "reported": utc(family.fields.get("reported")),
-        "finished": utc(family.fields.get("ended")) if family.end else None,
-        "eta": _seconds_left(progress, family.fields, started, around) if runs else None,
+        "reported": utc(reported),
+        "finished": utc(parts.get("ended")) if family.end else None,
+        "eta": _seconds_left(progress, around, started, reported) if runs else None,
         "attempt": None,
         "parts": family.counts,
     }
 
 
 def describe_alone(
-    task_id: str, meta: Document, record: Document, around: Surroundings | None = None
+    task_id: str, meta: Document, record: Record, around: Surroundings | None = None
 ) -> dict[str, Any]:
     """Return the status object of a task itself, even if it has the id of a family."""
     state = _state(meta, record)
@@ -180,7 +182,7 @@ def describe_alone(
         progress = Progress.of(info)
         message = progress.message
     elif state == "PENDING":
-        progress, message = _resumed(record) or Progress.of(info), waiting_sentence(record, around)
+        progress, message = _resumed(record) or Progress.of(info), _waiting(record, around)
     elif state in _TAKEN_UP:
         state, progress, message = "PROGRESS", _resumed(record) or Progress(), "Started"
     elif state == "SUCCESS":
@@ -208,43 +210,48 @@ def describe_alone(
         progress, message = _last_progress(record) or Progress(), state.capitalize()
     ended = state in ENDED_STATES
     is_run = not ended and state != "PENDING"
-    started = time_of(record.get("started"))
-    added = ""
+    started, reported = record.get("started"), record.get("reported")
     if not ended and is_running(record):
-        is_run = not is_worker_gone(record, around)
-        added = additions(record, started, around)
+        is_gone = is_worker_gone(record, around)
+        is_run = not is_gone
+        if added := additions(record, around, is_gone):
+            message = message[: LONGEST_MESSAGE - len(added)] + added
     status = {
         "state": state,
         "current": progress.current,
         "total": progress.total,
-        "status": message[: LONGEST_MESSAGE - len(added)] + added,
+        "status": message[:LONGEST_MESSAGE],
         "result": result,
         "task_id": task_id,
         "task": short_name(record.get("task")) or short_name(meta.get("name")),
         "percent": progress.percent if percent is None else percent,
         "submitted": utc(record.get("submitted")),
         "started": utc(started),
-        "reported": utc(record.get("reported")),
-        "finished": utc(record.get("ended")) or utc(meta.get("date_done")) if ended else None,
-        "eta": _seconds_left(progress, record, started, around) if is_run else None,
-        "attempt": count_of(record.get("attempt")) if record else None,
+        "reported": utc(reported),
+        "finished": utc(record.get("ended") or time_of(meta.get("date_done"))) if ended else None,
+        "eta": _seconds_left(
+            progress, around, record.get("resumed_at", started), reported, record.get("resumed", 0)
+        )
+        if is_run
+        else None,
+        "attempt": record.get("attempt", 0) if record else None,
         "meta": _meta(state, info, record),
         "parts": None,
     }
-    if earlier := text_of(record.get("restart_of")):
+    if earlier := record.get("restart_of"):
         status["restart_of"] = earlier
     if state in _RESTARTABLE and record.get("restartable") and not record.get("family"):
         status["restartable"] = True
-    if state == "SUCCESS" and (size := count_of(record.get("result_bytes"))):
+    if state == "SUCCESS" and (size := record.get("result_bytes")):
         return {**status, "result": None, "result_bytes": size}
     return status
 
 
 def describe_part(
-    task_id: str, meta: Document, record: Document, around: Surroundings | None = None
+    task_id: str, meta: Document, record: Record, around: Surroundings | None = None
 ) -> dict[str, Any]:
     """Return the status object of a task itself, with its number in its family, or None if it is in none."""
-    number = count_of(record.get("part")) or None
+    number = record.get("part")
     return {**describe_alone(task_id, meta, record, around), "part": number}
 
 
@@ -267,12 +274,18 @@ def extras(meta: object) -> bytes:
     return pack({name: value for name, value in meta.items() if name not in _PROGRESS_KEYS})
 
 
-def _meta(state: str, info: object, record: Document) -> dict[str, Any] | None:
+def _waiting(record: Record, around: Surroundings | None) -> str:
+    sentence = waiting_sentence(record.get("eta"), record.get("queue"), around)
+    is_again = sentence == PENDING and around is not None and record.get("attempt")
+    return "Waiting to be started again" if is_again else sentence
+
+
+def _meta(state: str, info: object, record: Record) -> dict[str, Any] | None:
     """Return what the last report had besides the progress, or None."""
     text = record.get("meta")
     if not record.get("reported") and state not in NOT_REPORTED:
         text = extras(info).decode()  # reported by a worker without this extension
-    if not isinstance(text, str) or len(text) > MOST_META_BYTES:
+    if not text or len(text) > MOST_META_BYTES:
         return None
     with contextlib.suppress(ValueError, RecursionError):
         meta = loads(text)
@@ -280,7 +293,7 @@ def _meta(state: str, info: object, record: Document) -> dict[str, Any] | None:
     return None
 
 
-def _without_result(record: Document) -> Document | None:
+def _without_result(record: Record) -> Document | None:
     """Return what `final_report` kept of the returned value; None if the result is not large."""
     if not record.get("result_bytes"):
         return None
@@ -290,23 +303,23 @@ def _without_result(record: Document) -> Document | None:
     return {"result": None}
 
 
-def _last_progress(record: Document) -> Progress | None:
+def _last_progress(record: Record) -> Progress | None:
     """Return the last progress that the task reported. Celery's document loses it when the task stops running."""
     return Progress.load(record.get("progress"))
 
 
-def _resumed(record: Document) -> Progress | None:
+def _resumed(record: Record) -> Progress | None:
     """Return the progress from which the next attempt goes on, if the task has kept a checkpoint."""
     return _last_progress(record) if record.get("checkpoint") else None
 
 
-def _state(meta: Document, record: Document) -> str:
+def _state(meta: Document, record: Record) -> str:
     """Return Celery's state of the task, or the state from our record if Celery has stored none."""
     state = meta.get("status", "PENDING")
     if not isinstance(state, str) or not state:
         return UNREADABLE
     if state == "PENDING" and record.get("ended"):
-        return "REVOKED" if record.get("cancelled") else text_of(record.get("state")) or "FAILURE"
+        return "REVOKED" if record.get("cancelled") else record.get("state") or "FAILURE"
     if state == "PENDING" and is_running(record):
         return "STARTED"
     if state == "PENDING" and record.get("retries") and record.get("eta"):
@@ -331,16 +344,20 @@ def _reported_by_hand(info: object) -> Progress | None:
 
 
 def _seconds_left(
-    progress: Progress, record: Document, started: float | None, around: Surroundings | None
+    progress: Progress,
+    around: Surroundings | None,
+    since: float | None,
+    reported: float | None,
+    resumed: float = 0,
 ) -> float | None:
-    """Return the seconds left by the rate up to the last report; None once they have passed without another one."""
+    """Return the seconds left by the rate up to the last report; None once they have passed without another one.
+
+    `since` is when the work began of which `resumed` was done before: that took this attempt no time.
+    """
     share = progress.current / progress.total
-    # What an earlier attempt had done took this one no time.
-    done = share - (number_of(record.get("resumed")) or 0)
-    since = time_of(record.get("resumed_at")) or started
+    done = share - resumed
     if since is None or around is None or done <= 0:
         return None
-    reported = time_of(record.get("reported"))
     if reported is None or not since <= reported <= around.now:
         reported = around.now
     left = (reported - since) * (1 - share) / done - (around.now - reported)

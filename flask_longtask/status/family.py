@@ -1,12 +1,14 @@
 """The status of a family: a pure function of its record, which has the field `parts` (store/families.py). No I/O."""
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
-from flask_longtask.sentences import PENDING, UNSENT, count_of, short_name, text_of
+from flask_longtask.record import Parts, Record
+from flask_longtask.status.sentences import PENDING, UNSENT, short_name
+
+_Phase = Literal["waiting", "running", "succeeded", "failed", "cancelled"]
 
 #: The phases of parts, in the order of the status object.
-PHASES = ("waiting", "running", "succeeded", "failed", "cancelled")
+PHASES: tuple[_Phase, ...] = get_args(_Phase)
 
 #: The state of a family that has ended.
 _ENDS = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
@@ -20,19 +22,20 @@ class Family(NamedTuple):
     end: str | None
     #: Thousandths of a part that are done, of all parts.
     share: int
-    fields: Mapping[str, Any]
+    fields: Parts
 
     @classmethod
-    def of(cls, record: Mapping[str, Any]) -> "Family | None":
-        """Return the family that a record stands for, or None. Anybody may have written to the record."""
+    def of(cls, record: Record) -> "Family | None":
+        """Return the family that a record stands for, or None."""
         fields = record.get("parts")
-        if not isinstance(fields, dict):
+        if fields is None:
             return None
-        numbers = {name: count_of(fields.get(name)) for name in ("total", *PHASES)}
-        share = count_of(fields.get("final", fields.get("share")))
-        total = max(1, numbers["total"])
-        end = fields.get("state") if fields.get("state") in _ENDS else None
-        return cls({**numbers, "total": total}, end, min(share, 1000 * total), fields)
+        total = max(1, fields.get("total", 0))
+        counts = {"total": total}
+        counts |= {phase: fields.get(phase, 0) for phase in PHASES}
+        share = fields.get("final", fields.get("share", 0))
+        end = fields.get("state")
+        return cls(counts, end if end in _ENDS else None, min(share, 1000 * total), fields)
 
     @property
     def total(self) -> int:
@@ -46,7 +49,7 @@ class Family(NamedTuple):
     @property
     def name(self) -> str | None:
         """The name of all of its tasks, or its kind if their names differ."""
-        return text_of(self.fields.get("task"))
+        return self.fields.get("task")
 
     @property
     def state(self) -> str:
@@ -86,14 +89,14 @@ class Family(NamedTuple):
 
     def _failure(self) -> str:
         culprit = self.fields.get("culprit")
-        if not isinstance(culprit, dict):
+        if culprit is None:
             return "A part has failed"
-        part = f"{'Step' if self._is_chain else 'Part'} {count_of(culprit.get('number')) or 1:,} of {self.total:,}"
+        part = f"{'Step' if self._is_chain else 'Part'} {culprit.get('number') or 1:,} of {self.total:,}"
         if name := short_name(culprit.get("task")):
             part += f", {name},"
         if culprit.get("phase") == "cancelled":
             return f"{part} was cancelled"
         if culprit.get("state") == "IGNORED":
             return f"{part} was ignored"
-        error = UNSENT if culprit.get("unsent") else text_of(culprit.get("error"))
+        error = UNSENT if culprit.get("unsent") else culprit.get("error")
         return f"{part} failed" + (f": {error}" if error else "")

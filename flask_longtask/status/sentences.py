@@ -1,6 +1,6 @@
 """The sentences of the status object, in words for a person, and how the stored values in them are read. No I/O.
 
-No stored value makes a function here raise: see status.py.
+No stored value makes a function here raise: see describe.py.
 """
 
 import builtins
@@ -9,7 +9,9 @@ import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from flask_longtask.record import Record
 
 #: Of a task that waits for no particular reason, as in the tutorial.
 PENDING = "Pending..."
@@ -22,8 +24,6 @@ NOT_STARTED = "Not started, because an earlier task failed"
 
 #: Seconds after which the sentence of a task that had been reporting says that nothing new has come.
 SILENT_AFTER = 60
-
-Document = Mapping[str, Any]
 
 
 class Surroundings(NamedTuple):
@@ -64,8 +64,6 @@ def short_name(name: object) -> str | None:
 
 def time_of(value: object) -> float | None:
     """Return seconds since 1970 from such a number, or from an ISO 8601 string as Celery stores it."""
-    if type(value) is float and math.isfinite(value):  # as this extension writes all times
-        return value
     try:
         if isinstance(value, str):
             time = datetime.fromisoformat(value)
@@ -76,13 +74,11 @@ def time_of(value: object) -> float | None:
         return None
 
 
-def utc(value: object) -> str | None:
-    seconds = time_of(value)
-    return None if seconds is None else _iso_8601(seconds)
-
-
 @lru_cache(maxsize=4096)  # a page asks for the same times again and again
-def _iso_8601(seconds: float) -> str | None:
+def utc(seconds: float | None) -> str | None:
+    """Return a time in ISO 8601; None if there is none."""
+    if seconds is None:
+        return None
     try:
         return datetime.fromtimestamp(seconds, UTC).isoformat()
     except (ValueError, OverflowError, OSError):  # beyond the year 9999
@@ -94,13 +90,13 @@ def _clock(seconds: float) -> str:
     return (utc(int(seconds)) or "later").replace("+00:00", "Z")
 
 
-def is_running(record: Document) -> bool:
+def is_running(record: Record) -> bool:
     """Whether the record says that an attempt is running. An attempt that has sent its task again is over."""
     return bool(record.get("running") and not record.get("resent"))
 
 
-def waiting_sentence(record: Document, around: Surroundings | None) -> str:
-    due, queue = time_of(record.get("eta")), text_of(record.get("queue"))
+def waiting_sentence(due: float | None, queue: str | None, around: Surroundings | None) -> str:
+    """Return what a task waits for: until it is due, for a worker that serves its queue, or for other tasks."""
     if around is None:
         return PENDING
     if due and due > around.now:
@@ -109,7 +105,7 @@ def waiting_sentence(record: Document, around: Surroundings | None) -> str:
         return _no_worker(queue, around)
     if around.ahead:
         return f"Waiting: {around.ahead:,} {'task' if around.ahead == 1 else 'tasks'} ahead"
-    return "Waiting to be started again" if record.get("attempt") else PENDING
+    return PENDING
 
 
 def _no_worker(queue: str, around: Surroundings) -> str:
@@ -118,79 +114,60 @@ def _no_worker(queue: str, around: Surroundings) -> str:
     return "Waiting: no worker is running"
 
 
-def is_worker_gone(record: Document, around: Surroundings | None) -> bool:
+def is_worker_gone(record: Record, around: Surroundings | None) -> bool:
     """Whether the worker of a task that is recorded as running is dead."""
     if around is None or around.workers is None:
         return False
     # A worker that has just started may not be among those that were read a moment before.
-    last_sign = max(time_of(record.get(field)) or 0 for field in ("started", "reported"))
-    return last_sign < around.read_at and text_of(record.get("worker")) not in around.workers
-
-
-def additions(record: Document, started: float | None, around: Surroundings | None) -> str:
-    """Return what the sentence of a running task has in parentheses at its end; the page translates each."""
-    is_gone = is_worker_gone(record, around)
-    lost = " (its worker was lost; it will be started again)"
     return (
-        (lost if is_gone else _again(record))
-        + _over_time(record, started, around)
-        + _silence(record, started, around)
-        + _stalled(record, started, around)
+        record.get("worker") not in around.workers
+        and max(record.get("started", 0), record.get("reported", 0)) < around.read_at
     )
 
 
-def _again(record: Document) -> str:
+def additions(record: Record, around: Surroundings | None, is_gone: bool) -> str:
+    """Return what the sentence of a running task has in parentheses at its end; the page translates each."""
+    added = " (its worker was lost; it will be started again)" if is_gone else _again(record)
+    return added if around is None else added + _beyond(record, around)
+
+
+def _beyond(record: Record, around: Surroundings) -> str:
+    """Return the additions about a task that takes longer than it may, or is silent for longer."""
+    started, reported = record.get("started", 0), record.get("reported", 0)
+    heard, added = max(started, reported), ""
+    limit = record.get("time_limit")
+    if limit and started and around.now > started + limit:
+        added = f" (over its time limit of {limit:g} s, but its worker cannot stop it)"
+    silent = around.now - reported
+    is_alive = record.get("worker") in (around.workers or ())
+    if reported and reported >= started and silent >= SILENT_AFTER and is_alive:
+        hours, minutes = divmod(int(silent // 60), 60)
+        added += f" (nothing new for {f'{hours:,} h ' if hours else ''}{minutes} min)"
+    limit = record.get("stall_seconds")
+    if limit and heard and around.now > heard + limit:
+        added += f" (silent for more than {limit:g} s, but its worker cannot stop it)"
+    return added
+
+
+def _again(record: Record) -> str:
     """Return an addition to the sentence of a task that was started again."""
-    lost, stalled = count_of(record.get("lost")), count_of(record.get("stalled"))
+    lost, stalled = record.get("lost", 0), record.get("stalled")
     if stalled:
         also = " and its worker was lost" if lost > stalled else ""
         return f" (started again after it stalled{also})"
     return " (started again after its worker was lost)" if lost else ""
 
 
-def _stalled(record: Document, started: float | None, around: Surroundings | None) -> str:
-    """Return an addition to the sentence of a task that has stalled and that its pool cannot end."""
-    seconds = "stall_seconds" in record and number_of(record["stall_seconds"])
-    heard = max(started or 0, time_of(record.get("reported")) or 0)
-    if not seconds or not heard or around is None or around.now <= heard + seconds:
-        return ""
-    return f" (silent for more than {seconds:g} s, but its worker cannot stop it)"
-
-
-def _over_time(record: Document, started: float | None, around: Surroundings | None) -> str:
-    """Return an addition to the sentence of a task that is over a time limit which its pool cannot enforce."""
-    limit = "time_limit" in record and number_of(record["time_limit"])
-    if not limit or started is None or around is None or around.now <= started + limit:
-        return ""
-    return f" (over its time limit of {limit:g} s, but its worker cannot stop it)"
-
-
-def _silence(record: Document, started: float | None, around: Surroundings | None) -> str:
-    """Return an addition to the sentence of a task that had been reporting and has fallen silent."""
-    reported = time_of(record.get("reported"))
-    if around is None or reported is None or reported < (started or 0):
-        return ""
-    silent, workers = around.now - reported, around.workers or ()
-    if silent < SILENT_AFTER or text_of(record.get("worker")) not in workers:
-        return ""
-    hours, minutes = divmod(int(silent // 60), 60)
-    return f" (nothing new for {f'{hours:,} h ' if hours else ''}{minutes} min)"
-
-
-def retry_sentence(info: object, record: Document) -> str:
+def retry_sentence(info: object, record: Record) -> str:
     sentence = error_text(info) if info else "Waiting to try again"
-    retries, limit, due = (
-        record.get("retries"),
-        record.get("max_retries"),
-        time_of(record.get("eta")),
-    )
+    retries, limit, due = record.get("retries"), record.get("max_retries"), record.get("eta")
     if retries:
         sentence += f" (retry {retries}" + (f" of {limit}" if limit is not None else "")
         sentence += f" at {_clock(due)})" if due else ")"
     return sentence
 
 
-def revoked_sentence(info: object, record: Document) -> str:
+def revoked_sentence(info: object, record: Record) -> str:
     # Celery stores "expired" for a task whose `expires` passed before it was started.
     if isinstance(info, Mapping) and info.get("exc_message") in ("expired", ["expired"]):
         return "Expired before it was started"
@@ -199,7 +176,7 @@ def revoked_sentence(info: object, record: Document) -> str:
     return "Cancelled"
 
 
-def failure_sentence(info: object, record: Document) -> str:
+def failure_sentence(info: object, record: Record) -> str:
     if record.get("unsent"):
         return UNSENT
     was_never_sent = record.get("submitted") and not (record.get("nonce") or record.get("attempt"))

@@ -6,7 +6,8 @@ No stored value makes it raise, and whatever is not an attempt or a line is left
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from flask_longtask.sentences import utc
+from flask_longtask.record import Record
+from flask_longtask.status.sentences import time_of, utc
 
 #: How an attempt may have ended.
 OUTCOMES = (
@@ -34,7 +35,7 @@ def outcome_of(state: str) -> str:
 
 
 def describe_history(
-    record: Mapping[str, Any],
+    record: Record,
     attempts: Sequence[object],
     lines: Sequence[object],
 ) -> dict[str, list[dict[str, Any]]]:
@@ -48,7 +49,7 @@ def describe_history(
     return {"attempts": told[-MOST_ATTEMPTS:], "lines": list(_lines(lines))}
 
 
-def _present(record: Mapping[str, Any]) -> dict[str, Any]:
+def _present(record: Record) -> dict[str, Any]:
     attempt = {
         "number": record.get("attempt"),
         "started": record.get("started"),
@@ -69,8 +70,8 @@ def _attempt(stored: object) -> dict[str, Any] | None:
     worker, outcome, error = (stored.get(name) for name in ("worker", "outcome", "error"))
     return {
         "number": stored["number"],
-        "started": utc(stored.get("started")),
-        "finished": utc(stored.get("finished")),
+        "started": utc(time_of(stored.get("started"))),
+        "finished": utc(time_of(stored.get("finished"))),
         "worker": worker if isinstance(worker, str) else None,
         "outcome": outcome if outcome in OUTCOMES else None,
         "error": error[:LONGEST_ERROR] if isinstance(error, str) else None,
@@ -86,7 +87,7 @@ def _lines(stored: Sequence[object]) -> Iterator[dict[str, Any]]:
         if is_numbered and isinstance(level, str) and isinstance(text, str):
             yield {
                 "number": number,
-                "time": utc(time),
+                "time": utc(time_of(time)),
                 "level": level[:LONGEST_LEVEL],
                 "attempt": attempt,
                 "text": text[:LONGEST_LINE],
