@@ -50,7 +50,7 @@ from flask_longtask.store import (
     Store,
     Stored,
 )
-from flask_longtask.store.pool import WebPool
+from flask_longtask.store.pool import CheckedPool, WebPool
 
 logger = logging.getLogger(__name__)
 
@@ -75,12 +75,12 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
     @cached_property
     def store(self) -> Store:
         """The store for web requests: it fails fast. Do not use it inside a task: see WebPool."""
-        return self._store(self._web_pool(wait=WEB_TIMEOUT, **self._impatient))
+        return self._store(self._fast_pool(WebPool))
 
     @cached_property
     def report_store(self) -> Store:
         """The store for a task's progress reports: it fails fast, since the task must go on."""
-        return self._store(self._get_pool(**self._impatient))
+        return self._store(self._fast_pool(CheckedPool))
 
     @cached_property
     def patient_store(self) -> Store:
@@ -106,7 +106,8 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
             "retry": Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
         }
 
-    _web_pool: Any = WebPool
+    def _fast_pool(self, pool_class: type[WebPool]) -> ConnectionPool:
+        return pool_class(wait=WEB_TIMEOUT, **self._impatient)
 
     def on_task_call(self, producer: Any, task_id: str) -> None:
         """Do nothing. Celery subscribes here to every task that it sends, but `AsyncResult.get` does so, too."""

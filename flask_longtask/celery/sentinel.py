@@ -29,5 +29,5 @@ class SentinelBackend(RedisBackend, celery_redis.SentinelBackend):  # type: igno
         pool.connection_class = type("Connection", (_Closing, pool.connection_class), {})
         return pool
 
-    def _web_pool(self, wait: float, **parameters: Any) -> ConnectionPool:
-        return self._get_pool(**parameters)
+    def _fast_pool(self, pool_class: object) -> ConnectionPool:
+        return self._get_pool(**self._impatient)

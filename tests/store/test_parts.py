@@ -16,8 +16,8 @@ from redis.retry import Retry
 from flask_longtask.store import Store
 from flask_longtask.store.batch import BatchedReads
 from flask_longtask.store.clock import Clock
-from flask_longtask.store.pool import WebPool
-from tests.processes import RedisServer, wait_until
+from flask_longtask.store.pool import CheckedPool, WebPool
+from tests.processes import PATIENCE, RedisServer, wait_until
 from tests.store.actors import record_of, send
 
 # -- batched reads ---------------------------------------------------------------------------------
@@ -142,9 +142,9 @@ def test_an_outage_is_everybodys(batched: BatchedReads[int], reader: Reader) -> 
 # -- the connections of a web process --------------------------------------------------------------
 
 
-@pytest.fixture
-def pool(store_server: RedisServer) -> Iterator[WebPool]:
-    pool = WebPool(
+@pytest.fixture(params=[WebPool, CheckedPool])
+def pool(request: pytest.FixtureRequest, store_server: RedisServer) -> Iterator[WebPool]:
+    pool = request.param(
         wait=0.05,
         max_connections=2,
         host="127.0.0.1",
@@ -183,6 +183,21 @@ def test_a_connection_that_has_died_is_replaced(pool: WebPool, redis: Redis) -> 
 
     assert client.ping()
     assert len(pool.idle) == 1
+
+
+@pytest.mark.parametrize("pool", [CheckedPool], indirect=True)
+def test_an_answer_that_was_not_read_is_not_taken_for_that_of_the_next_command(
+    pool: CheckedPool,
+) -> None:
+    connection = pool.get_connection()
+    connection.send_command("PING")
+    assert connection.can_read(
+        timeout=PATIENCE
+    )  # the answer has come, and an exception before it was read
+    pool.release(connection)
+
+    assert Redis(connection_pool=pool).echo("next") == b"next"
+    assert pool.idle == [connection]
 
 
 def test_a_forked_process_takes_none_of_its_parents_connections(
