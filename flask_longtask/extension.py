@@ -146,7 +146,7 @@ def _install(
         blueprints.append(operate.bp)
     for blueprint in blueprints:
         app.register_blueprint(blueprint, url_prefix=prefix or None)
-    app.teardown_request(idempotency.end_turn)
+    app.teardown_request(idempotency.end_request)
     nanobar.init_app(app)
     worker_command.init_app(app)
     if "longtask" not in app.cli.commands:  # a command of the app's own takes precedence

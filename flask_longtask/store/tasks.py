@@ -7,6 +7,7 @@ from redis import Redis
 
 from flask_longtask.record import Record, load_record
 from flask_longtask.store.batch import BatchedReads
+from flask_longtask.store.clients.browsers import KEPT, LENGTH
 from flask_longtask.store.clock import Clock
 from flask_longtask.store.keys import Keys
 from flask_longtask.store.scripts import Scripts
@@ -62,6 +63,7 @@ class Tasks:
         renews: bool = False,
         parent: str | None = None,
         arguments: str = "",
+        browser: str | None = None,
     ) -> Acceptance:
         """Record a task and push its message, in one step. Without a message, record that it is about to be sent.
 
@@ -69,7 +71,8 @@ class Tasks:
         number. Nothing happens after `not_after`, a time by Redis's clock. `sender` is the running task that sends this
         one: a retry of itself or the next step of its chain, for instance. It does not send a task again that has
         ended. With `renews`, followers that have ended are of an earlier start and begin anew. `parent` is the task
-        whose family it joins. `arguments` is what is needed to start the task again.
+        whose family it joins. `arguments` is what is needed to start the task again. `browser` is the list of tasks to
+        which a new task is added (clients/browsers.py).
         """
         followers = followers or {}
         task_ids = [task_id, *followers]
@@ -93,6 +96,7 @@ class Tasks:
             sender=sender,
             renews=renews,
             parent=parent,
+            browser=browser and {"name": browser, "most": LENGTH, "seconds": KEPT},
             claim=claim and {"name": claim.name, "body": claim.body, "tasks": task_ids},
             sending_seconds=SENDING_SECONDS,
         )

@@ -3,18 +3,47 @@
 A list in the session cookie would lose tasks: two starts at the same moment would each overwrite the other's cookie.
 """
 
+from contextlib import suppress
 from hashlib import blake2b
 from weakref import WeakSet
 
 from flask import Flask, current_app
+from redis.exceptions import RedisError
 
 from flask_longtask.installed import installed
 from flask_longtask.store import Store
 from flask_longtask.web import owner
+from flask_longtask.web.kept import kept
 from flask_longtask.web.problems import asking_the_store
 
 #: The apps whose missing SECRET_KEY has been logged.
 _warned: WeakSet[Flask] = WeakSet()
+
+
+def list_name() -> str | None:
+    """Return the name of the list to which the step that accepts a task adds it; None if it shall not.
+
+    That saves a round trip if the view answers with `accepted(task)`, as a start route does. Until then it is only
+    expected: `forget_expected` removes a task that was not passed to `accepted`.
+    """
+    if "listed" in kept():
+        return None
+    name = _users_list() or (owner.browser_to_be() if current_app.secret_key else None)
+    kept()["list"] = name
+    return name
+
+
+def note_accepted(task_id: str) -> None:
+    """Note that a task was accepted, and added to the list that `list_name` returned for it, if there was one."""
+    if name := kept().pop("list", None):
+        kept()["listed"] = name, task_id
+
+
+def forget_expected() -> None:
+    """Remove the task from its list that was added to it, but not passed to `accepted`. For the end of a request."""
+    if listed := kept().pop("listed", None):
+        with suppress(RedisError):
+            installed().celery.backend.store.browsers.remove(*listed)
 
 
 def remember(store: Store, task_id: str) -> None:
@@ -22,10 +51,11 @@ def remember(store: Store, task_id: str) -> None:
 
     An app without a SECRET_KEY has no sessions. Unless it knows the user, its tasks run but are not listed.
     """
-    if name := _users_list():
-        asking_the_store(store.browsers.add)(name, task_id)
-    elif current_app.secret_key:
-        asking_the_store(store.browsers.add)(owner.ensure_browser(), task_id)
+    if name := _users_list() or (owner.ensure_browser() if current_app.secret_key else None):
+        if kept().get("listed") == (name, task_id):
+            del kept()["listed"]
+        else:
+            asking_the_store(store.browsers.add)(name, task_id)
     elif (app := installed().flask_app) not in _warned:
         _warned.add(app)
         app.logger.warning(

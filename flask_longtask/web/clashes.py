@@ -48,6 +48,10 @@ class Clashes:
         #: The rules that requests meet. Flask adds none after the first request.
         self._final: _Rules | None = None
 
+    @property
+    def are_possible(self) -> bool:
+        return bool(self._rules.contested)
+
     def finish(self) -> bool:
         """Read the rules for all requests to come. Returns whether any of them may clash."""
         with _reading:
@@ -89,8 +93,6 @@ class Clashes:
     def app_answers(self, path: str) -> bool:
         """Whether a route of the app answers a GET of this path, on the host of this request."""
         rules = self._rules
-        if not rules.contested:
-            return False
         return _app_answers(_adapter(rules.own), _adapter(rules.ours), path, "GET")
 
     def hidden(self) -> list[str]:
@@ -197,6 +199,11 @@ def _give_way(sender: Flask, **_: object) -> None:
         clashes.give_way()
     else:  # as in most apps: then no further request pays for this
         request_started.disconnect(_give_way, sender)
+
+
+def are_possible() -> bool:
+    """Whether a route of the current app may answer in the place of one of ours."""
+    return _clashes().are_possible
 
 
 def app_answers(path: str) -> bool:

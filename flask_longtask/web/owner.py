@@ -50,10 +50,17 @@ def browser() -> str | None:
 def ensure_browser() -> str:
     """Return the name of the browser, and give it one if it has none. Call this in the view of a page with forms."""
     if _BROWSER not in session:
-        session[_BROWSER] = secrets.token_urlsafe(16)
+        session[_BROWSER] = browser_to_be()
         if "owner" in kept():
             session[_FIRST_OWNER] = kept()["owner"]
     name: str = session[_BROWSER]
+    return name
+
+
+def browser_to_be() -> str:
+    """Return the name of the browser, or the one that `ensure_browser` would give it."""
+    if (name := browser()) is None:
+        name = kept().setdefault("browser", secrets.token_urlsafe(16))
     return name
 
 

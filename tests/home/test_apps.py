@@ -17,6 +17,7 @@ from werkzeug.test import Client
 from werkzeug.wrappers import Response
 
 from flask_longtask import LongTask, accepted
+from flask_longtask.store.clients.browsers import Browsers
 from tests.home.conftest import close
 
 Guest = Callable[..., Flask]
@@ -248,6 +249,52 @@ def test_an_unprotected_start_route_asks_for_nothing(guest: Guest) -> None:
 
     assert [answer.status_code for answer in started] == [202] * 3
     assert len({answer.json["task_id"] for answer in started}) == 3
+
+
+def test_one_step_accepts_a_task_and_lists_it(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = guest()
+    add_start(LongTask.protect(app))
+    further_round_trips = Mock()
+    monkeypatch.setattr(Browsers, "add", further_round_trips)
+    monkeypatch.setattr(Browsers, "remove", further_round_trips)
+    client = app.test_client()
+
+    started = [client.post("/start").json["task_id"] for _ in range(2)]
+
+    assert [task["task_id"] for task in client.get("/tasks").json["tasks"]] == started[::-1]
+    assert further_round_trips.call_count == 0
+
+
+def test_only_tasks_that_were_passed_to_accepted_are_listed(guest: Guest) -> None:
+    app = guest()
+
+    @app.post("/start")
+    @LongTask.protect
+    def start_several() -> Response:
+        greet.delay("first")
+        second = greet.delay("second")
+        greet.delay("third")
+        return accepted(second)
+
+    @app.post("/silent")
+    @LongTask.protect
+    def start_silently() -> str:
+        greet.delay()
+        return "done"
+
+    client = app.test_client()
+    assert client.post("/silent").text == "done"
+    assert client.get("/tasks").json["tasks"] == []
+    started = client.post("/start").json["task_id"]
+    assert client.post("/silent").text == "done"
+
+    assert [task["task_id"] for task in client.get("/tasks").json["tasks"]] == [started]
+    assert waiting(app.config["CELERY"]["broker_url"]) == 5
+    with Redis.from_url(app.config["CELERY"]["broker_url"]) as redis:
+        listed = [redis.lrange(name, 0, -1) for name in redis.scan_iter("longtask:browser:*")]
+    assert listed == [[started.encode()]]
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

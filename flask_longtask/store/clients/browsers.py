@@ -1,5 +1,6 @@
-"""The tasks that each browser has started, as one list per browser, newest first."""
+"""The tasks that each browser has started, as one list per browser, newest first. accept.lua adds to it, too."""
 
+from contextlib import suppress
 from typing import Any
 
 from redis import Redis
@@ -29,6 +30,10 @@ class Browsers:
             pipeline.execute()
         except ResponseError:  # the key does not hold a list
             self._client.delete(key)
+
+    def remove(self, browser: str, task_id: str) -> None:
+        with suppress(ResponseError):
+            self._client.lrem(self._keys.browser(browser), 1, task_id)
 
     def tasks(self, browser: str) -> list[str]:
         try:

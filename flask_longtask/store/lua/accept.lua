@@ -14,6 +14,7 @@
 --   not_after        the time after which the caller has given up, and this script must do nothing
 --   sender           the running task that sends it: a retry of itself, or the next step of its chain, for instance
 --   parent           the running task whose family the new task joins
+--   browser          the list of the browser that starts it: its `name`, the `most` tasks and `seconds` that it is kept
 --   claim            the idempotency key: its `name`, the fingerprint of the `body`, the `tasks` it stands for
 --   sending_seconds  how long a message may take to be sent
 --
@@ -49,6 +50,17 @@ local function begin(name, earlier, task)
     end
     task.submitted = now
     redis.call('DEL', options.documents .. name, unpack(keys_beside(name)))
+end
+
+local function add_to_browser(browser)
+    local list = key('browser', browser.name)
+    local added = redis.pcall('LPUSH', list, id)
+    if type(added) == 'table' and added.err then
+        redis.call('DEL', list) -- not a list
+        redis.call('LPUSH', list, id)
+    end
+    redis.call('LTRIM', list, 0, browser.most - 1)
+    redis.call('EXPIRE', list, browser.seconds)
 end
 
 refuse_if_full()
@@ -190,6 +202,9 @@ record.nonce = options.nonce
 record.score = (options.list - 1) * 1e12 + redis.call('INCR', key('number'))
 redis.call('HSET', key('queues'), queue, cjson.encode(options.lists))
 list_open(id, record)
+if options.browser then
+    add_to_browser(options.browser)
+end
 if pushes then
     join_queue(id, record)
     redis.call('LPUSH', options.lists[options.list], ARGV[2])

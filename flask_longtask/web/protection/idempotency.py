@@ -26,7 +26,7 @@ from flask_longtask.celery.sender import BUSY_PATIENCE
 from flask_longtask.celery.sending import Requests
 from flask_longtask.installed import EXTENSION, installed
 from flask_longtask.store import Acceptance, Accepted, Claim, Record
-from flask_longtask.web import body
+from flask_longtask.web import body, browser
 from flask_longtask.web.kept import kept
 from flask_longtask.web.owner import owner, user
 from flask_longtask.web.problems import BadField, asking_the_store
@@ -82,6 +82,10 @@ class FlaskRequests(Requests):
         is_ours = has_request_context() and EXTENSION in current_app.extensions
         return user() if is_ours else None
 
+    def list_name(self) -> str | None:
+        # A protected route is expected to answer with `accepted`.
+        return browser.list_name() if has_request_context() and "key_counts" in kept() else None
+
     def answer_with(self, earlier: Sequence[str], instead_of: Sequence[str]) -> None:
         if has_request_context():
             kept().setdefault("earlier", {}).update(zip(instead_of, earlier, strict=False))
@@ -92,6 +96,7 @@ class FlaskRequests(Requests):
     def on_accepted(self, task_id: str, acceptance: Acceptance) -> None:
         if has_request_context() and acceptance.record is not None:
             kept().setdefault("accepted", {})[task_id] = acceptance.record, acceptance.ahead
+            browser.note_accepted(task_id)
 
     def has_started(self) -> bool:
         return has_request_context() and not kept().keys().isdisjoint({"accepted", "earlier"})
@@ -155,8 +160,9 @@ def _started_before(claim: Claim) -> AsyncResult | None:
     return celery_app.AsyncResult(task_ids[0])
 
 
-def end_turn(error: BaseException | None) -> None:
+def end_request(error: BaseException | None) -> None:
     """Let the next request with the same key be answered. Called when this request has been."""
+    browser.forget_expected()
     if turn := kept().pop("turn", None):
         installed().celery.backend.store.claims.end_turn(turn)
 
