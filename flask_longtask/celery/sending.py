@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from contextvars import ContextVar
+from secrets import token_hex
 from typing import Any
-from uuid import uuid4
 
 from flask_longtask.store import Acceptance, Accepted, Claim, Queue, Record, Store
 
@@ -43,7 +43,7 @@ class Sending:
         self.rank = rank
         self.options = options
         # It stays the same when sending is retried.
-        self.nonce = uuid4().hex
+        self.nonce = token_hex(16)
 
     @property
     def in_worker(self) -> bool:

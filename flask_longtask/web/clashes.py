@@ -26,6 +26,11 @@ _OURS = ("longtask.", "longtask_openapi.", "longtask_operate.", "longtask_token.
 #: (https://github.com/python/cpython/issues/106905).
 _reading = threading.RLock()
 
+#: A part of a rule whose variables match no slash, by their converters.
+_IN_A_SEGMENT = re.compile(
+    r"([^<]*<((int|float|uuid|string|default|any)\b[^:<>]*:)?[^:<>]+>)+[^<]*"
+)
+
 _EXAMPLE = "00000000-0000-4000-8000-000000000000"
 
 
@@ -166,11 +171,17 @@ def _is_ours(rule: Rule) -> bool:
 
 
 def _may_clash(ours: Rule, own: Rule) -> bool:
-    """Whether both rules may match the same request, by their methods and first path segments."""
-    first = _first_part(own)
-    if "<" not in first and first != _first_part(ours):
+    """Whether both rules may match the same request."""
+    if own.methods is not None and not (own.methods & (ours.methods or set())) - {"OPTIONS"}:
         return False
-    return own.methods is None or bool((own.methods & (ours.methods or set())) - {"OPTIONS"})
+    parts, own_parts = (rule.rule.strip("/").split("/") for rule in (ours, own))
+    for part, own_part in zip(parts, own_parts, strict=False):
+        if "<" in part + own_part:
+            if not all(_IN_A_SEGMENT.fullmatch(each) for each in (part, own_part) if "<" in each):
+                return True
+        elif part != own_part:
+            return False
+    return len(parts) == len(own_parts)
 
 
 def _first_part(rule: Rule) -> str:

@@ -170,7 +170,7 @@ def end_request(error: BaseException | None) -> None:
 def check_key() -> None:
     """Make the key of this request count from now on. Raises BadField for an invalid key."""
     kept()["key_counts"] = True
-    if request.endpoint and _applies():  # without an endpoint it is 404 or 405, whatever the key
+    if _applies() and request.endpoint:  # without an endpoint it is 404 or 405, whatever the key
         _key()
 
 

@@ -77,8 +77,9 @@ def protect(target: Any) -> Any:
 
 def check() -> None:
     """Raise the error that refuses this request, if any. After a request has passed, further calls do nothing."""
-    if "checked" not in kept():
+    values = kept()
+    if "checked" not in values:
         check_origin()
         check_token()
         check_key()
-        kept()["checked"] = True
+        values["checked"] = True
