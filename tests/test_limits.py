@@ -1,4 +1,4 @@
-"""How many tasks one client may start, counted in Redis by Flask-Limiter."""
+"""How many tasks one client may start, counted in Redis."""
 
 import os
 import subprocess
