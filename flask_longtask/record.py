@@ -2,7 +2,7 @@
 
 import math
 from contextlib import suppress
-from typing import Annotated, Any, TypedDict, cast, get_type_hints
+from typing import Annotated, TypedDict, cast, get_type_hints
 
 import msgspec
 
@@ -75,7 +75,7 @@ class Record(TypedDict, total=False):
     unsent: _Flag  # its message was never sent
     nonce: str  # identifies the call that recorded its sending, which may arrive twice
     claim: str  # the idempotency key that stands for it
-    followers: Any  # the ids of the tasks that follow it in a chain or chord
+    followers: list[str]  # the ids of the tasks that follow it in a chain or chord
     restartable: _Flag  # what is needed to start it again is kept
     restart_of: str  # the task that it repeats
 

@@ -9,6 +9,7 @@ from flask import request
 from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
 from flask_longtask.web import body
+from flask_longtask.web.kept import kept
 from flask_longtask.web.problems import BadBody, BadField
 
 
@@ -21,6 +22,13 @@ def fields() -> Mapping[str, Any]:
     incomplete body, RequestEntityTooLarge (413) for a body over the limit, and UnsupportedMediaType (415) for other
     media types.
     """
+    if "fields" not in kept():
+        kept()["fields"] = _read_fields()
+    found: Mapping[str, Any] = kept()["fields"]
+    return found
+
+
+def _read_fields() -> Mapping[str, Any]:
     body.guard(request.environ)
     if _is_cut_off():
         raise RequestEntityTooLarge
