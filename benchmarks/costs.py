@@ -14,38 +14,39 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.__main__ import FULL, SHORT, Bench, children_of, machine, memory_of, number
+from benchmarks.bench import BARS, FULL, SHORT, Bench, machine
+from benchmarks.processes import children_of, cpu_seconds, memory_of, proportional_memory
+from benchmarks.table import number
 from tests.processes import Worker
 
 
 class Costs(Bench):
     def polls(self) -> None:
-        task_id = self.running_task()
-        page = "&".join(f"id={self.running_task()}" for _ in range(50))
+        page = "&".join(f"id={task_id}" for task_id in self.running_tasks(BARS))
         for what, path in (
-            ("a poll", f"/status/{task_id}"),
-            ("a page of 50 bars", f"/status?{page}"),
+            ("a poll", f"/status/{self.running_task()}"),
+            (f"a page of {BARS} bars", f"/status?{page}"),
         ):
-            self.under_load(what, self.rate(self.ours.url + path))
+            self.under_load(what, self.rate(self.ours.url, path))
 
     def starts(self) -> None:
         before = self.redis.info("memory")["used_memory"]
         count = self.under_load(
-            "a start", self.rate(f"{self.ours.url}/longtask", body="steps=1&delay=0")
+            "a start", self.rate(self.ours.url, "/longtask", body="steps=1&delay=0")
         )
         memory = (self.redis.info("memory")["used_memory"] - before) / count
         self.redis.delete("celery", "longtask:waiting:celery")
         print(row("a task that waits", memory=f"{number(memory)} bytes of Redis"))
-        memory = self.store_finished(self.redis)
+        memory = self.finished_tasks(self.redis)
         print(row("a task that has ended", memory=f"{number(memory)} bytes of Redis"))
 
     def streams(self) -> None:
         """Measure open streams without changes, and the additional cost of each change."""
         watchers, tasks = self.size.watchers, self.size.tasks
-        task_ids = [self.running_task() for _ in range(tasks)]
+        task_ids = self.running_tasks(tasks)
         before = memory_of(self.ours)
         seconds = self.size.stream_seconds
-        with self.watching(task_ids, watchers, 2 * seconds + 2):
+        with self.watching(task_ids, watchers):
             memory = (memory_of(self.ours) - before) / watchers
             print(row("an open stream", memory=f"{number(memory / 1000)} kB of the web process"))
             what = f"{watchers:,} open streams of {tasks} tasks, a second without a change"
@@ -75,7 +76,7 @@ class Costs(Bench):
         worker = Worker("worker", self.folder, self.redis_server.url(), "-c", "6", "-E")
         try:
             time.sleep(3)  # until the worker has looked for other workers
-            processes = [worker.pid, *map(int, children_of(worker))]
+            processes = [worker.pid, *children_of(worker)]
             memory = sum(map(proportional_memory, processes))
             print(row("a worker of 6 processes", memory=f"{number(memory / 1e6)} MB"))
             with self.paid("an idle worker, a second", processes, lambda: seconds):
@@ -92,7 +93,7 @@ class Costs(Bench):
 
     @property
     def web(self) -> list[int]:
-        return [int(children_of(self.ours)[0])]
+        return children_of(self.ours)[:1]
 
     def under_load(self, what: str, rate: Callable[[], float]) -> float:
         """Measure the cost of each request under load. Returns the number of requests."""
@@ -141,19 +142,6 @@ class Costs(Bench):
         accounts["redis"] = info["used_cpu_user"] + info["used_cpu_sys"]
         accounts["trips"] = info["total_reads_processed"]
         return accounts
-
-
-def cpu_seconds(process: int) -> float:
-    after_name = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def proportional_memory(process: int) -> int:
-    """Return the memory of a process in bytes, with its share of memory that several processes share (PSS)."""
-    for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError(f"no Pss of process {process}")
 
 
 def row(

@@ -1,25 +1,40 @@
-"""The other solutions, each in a few lines as in its documentation, with Flask and plain Celery."""
+"""The other solutions, each in a few lines as in its documentation, served by Flask."""
 
-import json
 import os
 
+import dramatiq
 from celery import Celery, shared_task
 from celery.result import AsyncResult
-from flask import Flask, Response, jsonify, request, url_for
+from celery_progress.backend import Progress
+from dramatiq.brokers.redis import RedisBroker
+from flask import Flask, jsonify, request, url_for
+from redis import Redis
+from rq import Queue
+
+REDIS_URL = os.environ["OTHERS_REDIS_URL"]
 
 app = Flask(__name__)
-celery = Celery(
-    "others",
-    broker=os.environ["OTHERS_REDIS_URL"],
-    backend=os.environ["OTHERS_REDIS_URL"],
-    set_as_current=True,
-)
+celery = Celery("others", broker=REDIS_URL, backend=REDIS_URL, set_as_current=True)
 celery.set_default()
+queue = Queue(connection=Redis.from_url(REDIS_URL))
+dramatiq.set_broker(RedisBroker(url=REDIS_URL))
+
+
+def work():
+    return 42
 
 
 @shared_task(bind=True)
 def long_task(self):
-    return 42
+    return work()
+
+
+@shared_task
+def add(a, b):
+    return a + b
+
+
+actor = dramatiq.actor(work)
 
 
 @app.get("/constant")
@@ -72,20 +87,23 @@ def flask_example_result(task_id):
     }
 
 
-@app.post("/flask-example/start")
-def flask_example_start():
-    request.form.get("a", type=int)
-    return {"result_id": long_task.delay().id}
+@app.post("/flask-example/add")
+def flask_example_add():
+    result = add.delay(request.form.get("a", type=int), request.form.get("b", type=int))
+    return {"result_id": result.id}
 
 
 @app.get("/celery-progress/<task_id>")
 def celery_progress(task_id):
-    """The response of celery-progress, served by Flask instead of Django."""
-    result = AsyncResult(task_id)
-    meta = result._get_task_meta()
-    state, info = meta["status"], meta["result"]
-    answer = {"state": state, "complete": False, "success": None, "progress": info}
-    if state in ("SUCCESS", "FAILURE"):
-        success = result.successful()
-        answer.update(complete=True, success=success, result=info if success else str(info))
-    return Response(json.dumps(answer), content_type="application/json")
+    """What the view of celery-progress returns, served by Flask instead of Django."""
+    return Progress(AsyncResult(task_id)).get_info()
+
+
+@app.post("/rq/start")
+def rq_start():
+    return {"id": queue.enqueue(work).id}
+
+
+@app.post("/dramatiq/start")
+def dramatiq_start():
+    return {"id": actor.send().message_id}

@@ -1,4 +1,4 @@
-"""Measurements without HTTP, each in its own process: `python -m benchmarks.loops start-ours 1000`.
+"""Measurements without HTTP, each in its own process: `python -m benchmarks.programs.loops start-ours 1000`.
 
 Prints the seconds of one turn of the loop.
 """
@@ -11,9 +11,10 @@ import time
 import uuid
 from pathlib import Path
 
-from celery import current_app, shared_task
+from celery import current_app, group, shared_task
 
-META = {"current": 3, "total": 7, "status": "Sorting the loose pages"}
+#: How many parts the family has of which one reports.
+PARTS = 100
 
 
 def _ours():
@@ -22,29 +23,70 @@ def _ours():
     return long_task
 
 
-def _others():
-    from benchmarks.others import long_task  # noqa: PLC0415
-
-    return long_task
-
-
-def start(task, count):
-    """`apply_async` in a loop."""
+def start(send, count):
+    """Sends a task again and again."""
     for _ in range(10):
-        task.apply_async()
+        send()
     begin = time.perf_counter()
     for _ in range(count):
-        task.apply_async()
+        send()
     return (time.perf_counter() - begin) / count
+
+
+def start_ours(count):
+    return start(_ours().delay, count)
+
+
+def start_celery(count):
+    from benchmarks.programs import others  # noqa: PLC0415
+
+    return start(others.long_task.delay, count)
+
+
+def start_rq(count):
+    from benchmarks.programs import others  # noqa: PLC0415
+
+    return start(lambda: others.queue.enqueue(others.work), count)
+
+
+def start_dramatiq(count):
+    from benchmarks.programs import others  # noqa: PLC0415
+
+    return start(others.actor.send, count)
 
 
 def update(task, count):
-    """`update_state` in a loop."""
-    task_id = str(uuid.uuid4())
+    """`update_state` in a loop, further each time."""
     begin = time.perf_counter()
-    for _ in range(count):
-        task.update_state(task_id=task_id, state="PROGRESS", meta=META)
+    for number in range(count):
+        meta = {"current": number, "total": count, "status": "Sorting the loose pages"}
+        task.update_state(state="PROGRESS", meta=meta)
     return (time.perf_counter() - begin) / count
+
+
+def update_celery(count):
+    from benchmarks.programs import others  # noqa: PLC0415
+
+    others.long_task.push_request(id=str(uuid.uuid4()), task=others.long_task.name)
+    return update(others.long_task, count)
+
+
+def running(task, task_id):
+    """Let this process be the worker that runs a task with this id."""
+    task.push_request(id=task_id, task=task.name, hostname="benchmarks", called_directly=False)
+    task.before_start(task_id, (), {})
+    return task
+
+
+def update_ours(count):
+    return update(running(_ours(), str(uuid.uuid4())), count)
+
+
+def update_part(count):
+    """The same for one part of a family."""
+    task = _ours()
+    family = group(task.s(1, 0) for _ in range(PARTS)).apply_async()
+    return update(running(task, family.results[0].id), count)
 
 
 def loop(rows):
@@ -57,9 +99,7 @@ def loop(rows):
 
 def track(count):
     """The same with `track`, reporting to Redis ten times a second."""
-    task = _ours()
-    task.push_request(id=str(uuid.uuid4()), task=task.name, hostname="benchmarks")
-    task.before_start(task.request.id, (), {})
+    task = running(_ours(), str(uuid.uuid4()))
     seconds = loop(task.track(range(count), "Counting"))
     task.request.tracker.stop(report=False)
     return seconds / count
@@ -112,19 +152,17 @@ def log(count):
             self.log(LINE)
         return time.perf_counter() - begin
 
-    task = current_app.tasks[logging_lines.name]
-    task.push_request(
-        id=str(uuid.uuid4()), task=task.name, hostname="benchmarks", called_directly=False
-    )
-    task.before_start(task.request.id, (), {})
-    return task() / count
+    return running(current_app.tasks[logging_lines.name], str(uuid.uuid4()))() / count
 
 
 LOOPS = {
-    "start-ours": lambda count: start(_ours(), count),
-    "start-others": lambda count: start(_others(), count),
-    "update-ours": lambda count: update(_ours(), count),
-    "update-others": lambda count: update(_others(), count),
+    "start-ours": start_ours,
+    "start-celery": start_celery,
+    "start-rq": start_rq,
+    "start-dramatiq": start_dramatiq,
+    "update-ours": update_ours,
+    "update-part": update_part,
+    "update-celery": update_celery,
     "loop": lambda count: loop(range(count)) / count,
     "track": track,
     "tqdm": tqdm,
