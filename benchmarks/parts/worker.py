@@ -11,7 +11,9 @@ PROCESSES = 6
 def worker(bench: Bench) -> None:
     options = ("-c", str(PROCESSES))
     url = bench.redis_server.url()
-    process = Worker("worker", bench.folder, url, *options, app="benchmarks.programs.small_app.celery")
+    process = Worker(
+        "worker", bench.folder, url, *options, app="benchmarks.programs.small_app.celery"
+    )
     try:
         memory = sum(map(proportional_memory, [process.pid, *children_of(process)]))
     finally:

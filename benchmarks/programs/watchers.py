@@ -8,6 +8,7 @@ must be its time by this machine's clock. Raises an error if a watcher loses its
 """
 
 import asyncio
+import functools
 import json
 import re
 import resource
@@ -15,6 +16,9 @@ import socket
 import statistics
 import sys
 import time
+
+#: How many clients connect at the same moment.
+AT_ONCE = 100
 
 REPORTED_AT = re.compile(rb'"status": "(\d+\.\d{6})"')
 
@@ -30,20 +34,24 @@ class Watcher(asyncio.Protocol):
     def __init__(self, task_id: str, watching: asyncio.Future) -> None:
         self.task_id = task_id
         self.watching = watching
+        self.last = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         transport.write(request(self.task_id))
 
     def data_received(self, data: bytes) -> None:
         now = time.time()
-        if not self.watching.done():
-            if b"data:" in data:
-                self.watching.set_result(None)
-            return
-        self.delays += [now - float(at) for at in REPORTED_AT.findall(data)]
+        self.last = data
+        if self.watching.done():
+            self.delays += [now - float(at) for at in REPORTED_AT.findall(data)]
+        elif b"data: {" in data:  # not the "data:" of a header
+            self.watching.set_result(None)
 
     def connection_lost(self, error: Exception | None) -> None:
-        raise RuntimeError("a watcher lost its connection")
+        lost = RuntimeError(f"a watcher lost its connection after {self.last!r}")
+        if not self.watching.done():
+            self.watching.set_exception(lost)
+        raise lost
 
 
 def stall(host: str, port: int, task_id: str) -> socket.socket:
@@ -61,19 +69,19 @@ async def main(address: str, count: int) -> None:
     loop = asyncio.get_running_loop()
     errors = []
     loop.set_exception_handler(lambda _, context: errors.append(context))
-    all_watching = []
-    for number in range(count):
-        watching = loop.create_future()
-        task_id = tasks["tasks"][number % len(tasks["tasks"])]
-        await loop.create_connection(lambda: Watcher(task_id, watching), host, int(port))  # noqa: B023  # called at once
-        all_watching.append(watching)
+    for first in range(0, count, AT_ONCE):
+        watching = [loop.create_future() for _ in range(first, min(first + AT_ONCE, count))]
+        for number, future in enumerate(watching, first):
+            task_id = tasks["tasks"][number % len(tasks["tasks"])]
+            watcher = functools.partial(Watcher, task_id, future)
+            await loop.create_connection(watcher, host, int(port))
+        await asyncio.wait_for(asyncio.gather(*watching), 60)
     stalled = [stall(host, int(port), task_id) for task_id in tasks["stalled"]]
-    await asyncio.wait_for(asyncio.gather(*all_watching), 120)
     print("watching", flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
     await asyncio.sleep(1)  # until the last changes have arrived
     if errors:
-        raise RuntimeError(errors[0])
+        raise errors[0]["exception"]
     for client in stalled:
         client.close()
     delays = sorted(Watcher.delays)
