@@ -70,7 +70,8 @@ def end_of_stream() -> float:
 
 
 def respond(events: Iterator[bytes]) -> Response:
-    response = Response(events, mimetype=MIMETYPE)
+    # Passed through, so that the server keeps no more than the iterator while the stream is open.
+    response = Response(events, mimetype=MIMETYPE, direct_passthrough=True)
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"  # nginx would hold events back to fill its buffer
     response.vary.add("Accept")
@@ -90,11 +91,12 @@ def _events(
     if not open_tasks or not until:  # a browser reconnects after RECONNECT
         return
     with subscription.watch(open_tasks) as watcher:
-        left = set(open_tasks)
+        left = list(open_tasks)
         del statuses, open_tasks, first  # free memory: thousands of streams may wait here for long
         while left and not watcher.closed and time.monotonic() < until:
             changed = watcher.wait(HEARTBEAT)
-            left.difference_update(news.task_id for news in changed if news.ended)
+            ended = {news.task_id for news in changed if news.ended}
+            left = [task_id for task_id in left if task_id not in ended]
             yield b"".join(news.text for news in changed) or b": nothing new\n\n"
 
 

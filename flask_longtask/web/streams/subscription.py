@@ -13,9 +13,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from redis.exceptions import RedisError
 
@@ -32,6 +31,9 @@ LOOK_INTERVAL = 1.0
 
 Status = Mapping[str, Any] | None
 
+#: What a client knows of a task that it must be told of in any case.
+UNKNOWN = object()
+
 
 class News(NamedTuple):
     """A change of one task. All watchers of the task share its `text`."""
@@ -42,35 +44,53 @@ class News(NamedTuple):
 
 
 class Watcher:
-    """One client's view of some tasks. Newer news of a task replaces news that the client has not taken yet."""
+    """One client's view of some tasks. Newer news of a task replaces news that the client has not taken yet.
 
-    __slots__ = ("_changed", "_news", "closed", "seen")
+    Thousands of streams may wait here for long, each with a watcher, so it is kept small. A context manager: see
+    `Subscription.watch`.
+    """
 
-    def __init__(self, statuses: Mapping[str, Status]) -> None:
-        #: The status of each task that the client knows.
-        self.seen = dict(statuses)
+    __slots__ = ("_news", "_signal", "_subscription", "closed", "seen")
+
+    def __init__(self, subscription: "Subscription", statuses: Mapping[str, Status]) -> None:
+        #: The status of each task that the client knows; UNKNOWN if it must be told in any case.
+        self.seen: dict[str, Any] = dict(statuses)
         #: Set when the server is being stopped: there will be no more news.
         self.closed = False
+        self._subscription = subscription
         self._news: dict[str, News] = {}
-        self._changed = threading.Condition(threading.Lock())
+        self._signal = threading.Lock()  # released when there is news
+        self._signal.acquire()
+
+    def __enter__(self) -> Self:
+        self._subscription.add(self)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._subscription.remove(self)
 
     def wait(self, timeout: float) -> list[News]:
-        """Return the news since the last call, else wait for some. Returns an empty list when the time is up."""
-        with self._changed:
-            if not self._news and not self.closed:
-                self._changed.wait(timeout)
-            news, self._news = self._news, {}
-        return list(news.values())
+        """Return the news since the last call, else wait for some.
+
+        Returns an empty list when the time is up, or earlier if the last call has returned this news already.
+        """
+        self._signal.acquire(timeout=timeout)
+        # One at a time, since more may come meanwhile.
+        return [self._news.pop(task_id) for task_id in list(self._news)]
 
     def tell(self, news: News) -> None:
-        with self._changed:
-            self._news[news.task_id] = news
-            self._changed.notify()
+        """Give news to the client. The subscription calls this, with its lock held."""
+        self._news[news.task_id] = news
+        self._wake()
 
     def close(self) -> None:
-        with self._changed:
-            self.closed = True
-            self._changed.notify()
+        """End the watching. The subscription calls this, with its lock held."""
+        self.closed = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._signal.locked():
+            self._signal.release()
 
 
 class _Topic:
@@ -106,11 +126,12 @@ class Subscription:
         """Close all watchers within a second after `is_stopping` returns true: the server is stopping."""
         self._is_stopping = is_stopping
 
-    @contextmanager
-    def watch(self, statuses: Mapping[str, Status]) -> Iterator[Watcher]:
-        """Watch these tasks. The watcher gets the changes from these statuses on."""
-        watcher = Watcher(statuses)
-        task_ids = list(statuses)
+    def watch(self, statuses: Mapping[str, Status]) -> Watcher:
+        """Watch these tasks for the length of a `with` block. The watcher gets the changes from these statuses on."""
+        return Watcher(self, statuses)
+
+    def add(self, watcher: Watcher) -> None:
+        task_ids = list(watcher.seen)
         with self._lock:
             for task_id in task_ids:
                 self._topics.setdefault(task_id, _Topic()).watchers.add(watcher)
@@ -121,16 +142,15 @@ class Subscription:
                     target=self._run, name="longtask-watch", daemon=True
                 )
                 self._thread.start()
-        try:
-            yield watcher
-        finally:
-            with self._lock:
-                for task_id in task_ids:
-                    self._topics[task_id].watchers.discard(watcher)
-                left = [task_id for task_id in task_ids if not self._topics[task_id].watchers]
-                for task_id in left:
-                    del self._topics[task_id]
-                self._send(Changes.unsubscribe, left)
+
+    def remove(self, watcher: Watcher) -> None:
+        with self._lock:
+            for task_id in watcher.seen:
+                self._topics[task_id].watchers.discard(watcher)
+            left = [task_id for task_id in watcher.seen if not self._topics[task_id].watchers]
+            for task_id in left:
+                del self._topics[task_id]
+            self._send(Changes.unsubscribe, left)
 
     @property
     def _backend(self) -> RedisBackend:
@@ -226,7 +246,7 @@ class Subscription:
             topic.news = News(task_id, self._write(task_id, status), ended)
         for watcher in topic.watchers:
             # A quick check first: most watchers already have this very object.
-            known = watcher.seen.get(task_id, ...)
+            known = watcher.seen[task_id]
             if known is topic.status:
                 continue
             watcher.seen[task_id] = topic.status
@@ -236,13 +256,13 @@ class Subscription:
     def _tell_outage(self) -> None:
         with self._lock:
             for watcher in self._watchers():
-                if watcher.seen:
-                    watcher.seen.clear()  # so that the next status of each task is news
+                if any(status is not UNKNOWN for status in watcher.seen.values()):
+                    watcher.seen = dict.fromkeys(watcher.seen, UNKNOWN)
                     watcher.tell(self._outage)
 
 
 def _same(known: Any, status: Status) -> bool:
     """Whether nothing has changed but `eta`, which changes all the time."""
-    if not known or not status or known is ...:
+    if not known or not status or known is UNKNOWN:
         return known is status
     return bool({**known, "eta": None} == {**status, "eta": None})
