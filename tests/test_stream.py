@@ -18,6 +18,7 @@ import pytest
 import requests
 from redis import Redis
 
+from flask_longtask.web.streams import readers
 from flask_longtask.web.streams.subscription import LOOK_INTERVAL
 from tests import tasks
 from tests.processes import (
@@ -80,6 +81,11 @@ def stream(url: str, timeout: float = PATIENCE) -> Iterator[Events]:
         assert response.status_code == 200, response.text
         assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
         yield Events(response.iter_content(None))
+
+
+def stream_request(task_id: str) -> bytes:
+    head = f"GET /status/{task_id} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
+    return head.encode()
 
 
 @contextmanager
@@ -238,6 +244,45 @@ def test_a_slow_reader_is_told_the_newest_state_only(client: Any, submit: Any, r
         assert slow.next()["current"] == 8
 
 
+def test_little_is_kept_for_a_client_that_does_not_read(
+    web: WebServer, app: Any, submit: Any
+) -> None:
+    backend = app.extensions["celery"].backend
+    task_id, count = submit(), 300
+    with socket.socket() as stalled:
+        stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        stalled.settimeout(PATIENCE)
+        stalled.connect(("127.0.0.1", web.port))
+        stalled.sendall(stream_request(task_id))
+        with stream(f"{web.url}/status/{task_id}") as events:
+            for current in range(1, count + 1):
+                meta = {"current": current, "total": count, "pages": "x" * 15_000}
+                backend.store_result(task_id, meta, "PROGRESS")
+                events.until(current=current)
+        text = b""
+        while b'"current": %d' % count not in text:
+            more = stalled.recv(65_536)
+            assert more, text[-1000:]
+            text += more
+    assert len(text) < count * 15_000 / 10
+
+
+@pytest.mark.skipif(
+    not hasattr(socket, "TCP_USER_TIMEOUT"), reason="The system cannot drop such a client."
+)
+def test_a_client_that_reads_nothing_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers, "PATIENCE", 1)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()),
+    ):
+        client, _ = listener.accept()
+        with client:
+            readers.bound({"gunicorn.socket": client})
+            with pytest.raises(TimeoutError, match="timed out"):
+                client.sendall(bytes(50_000_000))
+
+
 def test_what_changes_without_a_message_is_told_too(client: Any, redis: Redis, submit: Any) -> None:
     ahead, task_id = submit(), submit()
     with stream_here(client, f"/status/{task_id}") as events:
@@ -255,9 +300,7 @@ def test_a_client_that_is_gone_is_noticed(
 ) -> None:
     task_id = submit()
     with socket.create_connection(("127.0.0.1", web.port), timeout=PATIENCE) as client:
-        client.sendall(
-            f"GET /status/{task_id} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n".encode()
-        )
+        client.sendall(stream_request(task_id))
         assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
         wait_until(lambda: watchers(redis, task_id) == 1)
 

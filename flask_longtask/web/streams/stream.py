@@ -10,7 +10,8 @@
     data: {"state": "SUCCESS", …}
 
 Each event is one status object: first the present one, then one for each change. The stream ends when all of its
-tasks have ended. A client that reads slowly gets only the newest state. A change of `eta` alone sends no event, since
+tasks have ended. A client that reads slowly gets only the newest state, and one that reads nothing is dropped: see
+readers.py. A change of `eta` alone sends no event, since
 clients count down by themselves. Two events have names of their own:
 
 `gone`     `{"task_id": "…"}`: there is no such task, or its result has expired meanwhile;
@@ -25,14 +26,14 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 
-from flask import Response
+from flask import Response, request
 
 from flask_longtask.celery.app import Celery
 from flask_longtask.installed import installed
 from flask_longtask.json_text import dumps
 from flask_longtask.status import ENDED_STATES
 from flask_longtask.web.problems import OUTAGE, document
-from flask_longtask.web.streams import may_wait
+from flask_longtask.web.streams import may_wait, readers
 from flask_longtask.web.streams.subscription import Status, Subscription
 
 MIMETYPE = "text/event-stream"
@@ -70,6 +71,7 @@ def end_of_stream() -> float:
 
 
 def respond(events: Iterator[bytes]) -> Response:
+    readers.bound(request.environ)
     # Passed through, so that the server keeps no more than the iterator while the stream is open.
     response = Response(events, mimetype=MIMETYPE, direct_passthrough=True)
     response.headers["Cache-Control"] = "no-store"
