@@ -10,7 +10,7 @@ from typing import Any
 
 from flask import Flask, Response, current_app, has_request_context
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import DateTime, Dialect, Engine, TypeDecorator, event
+from sqlalchemy import DateTime, Dialect, Engine, TypeDecorator, event, insert
 from sqlalchemy.exc import OperationalError, TimeoutError
 from sqlalchemy.orm import DeclarativeBase, registry
 from sqlalchemy.schema import CreateIndex, CreateTable
@@ -62,6 +62,34 @@ def init_app(app: Flask) -> None:
                 _make(CreateIndex(index, if_not_exists=True))
         # A worker forks its child processes from this one, and they must not share a connection.
         db.engine.dispose()
+
+
+def insert_all(table: type[Model], rows: list[tuple[Any, ...]]) -> None:
+    """Insert rows in the current transaction. Each has all columns of the table in order, as the driver takes them.
+
+    For many rows: SQLAlchemy's own INSERT converts each value, which takes three times as long as SQLite takes.
+    """
+    if not rows:
+        return
+    connection = db.session.connection()
+    insertion = insert(table).compile(dialect=connection.dialect)
+    if connection.dialect.driver == "psycopg":
+        columns = str(insertion).partition(" VALUES ")[0].removeprefix("INSERT INTO ")
+        connection.exec_driver_sql(f"COPY {columns} FROM STDIN", (rows,))
+    else:
+        connection.exec_driver_sql(str(insertion), rows)
+
+
+@event.listens_for(Engine, "do_execute")
+def _copy(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
+    """Let psycopg send the rows of a COPY. Called by SQLAlchemy, which treats an error as one of its own statements."""
+    if not statement.startswith("COPY "):
+        return False
+    [rows] = parameters
+    with cursor.copy(statement) as copy:
+        for row in rows:
+            copy.write_row(row)
+    return True
 
 
 def _make(statement: CreateTable | CreateIndex) -> None:

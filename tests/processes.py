@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psycopg
 import requests
 from redis import Redis
 from redis.exceptions import RedisError
@@ -234,6 +235,56 @@ class RabbitServer(Process):
         os.killpg(self.pid, signal.SIGCONT)
 
 
+class PostgresServer(Process):
+    """A PostgreSQL with an empty database. Its data is not in `folder`, which only the user of the tests may enter."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.port = free_port()
+        # It refuses to run as root, as which CI runs.
+        user = "nobody" if os.geteuid() == 0 else None
+        self._as_user = ["setpriv", f"--reuid={user}", "--clear-groups"] if user else []
+        self._data = tempfile.TemporaryDirectory(prefix="longtask-postgres-")
+        data = self._data.name
+        shutil.chown(data, user or os.getuid())
+        make = [
+            *self._as_user,
+            postgres_program("initdb"),
+            "-D",
+            data,
+            "-U",
+            "postgres",
+            "--no-sync",
+        ]
+        subprocess.run(
+            [*make, "--auth=trust", "--encoding=UTF8", "--locale=C"],
+            cwd=data,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        command = [*self._as_user, postgres_program("postgres"), "-D", data, "-p", str(self.port)]
+        command += ["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
+        super().__init__(name, command, folder, {}, cwd=Path(data))
+        self.wait_for(self.answers)
+
+    def url(self) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+
+    def answers(self) -> bool:
+        try:
+            psycopg.connect(self.url(), connect_timeout=1).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def stop(self) -> None:
+        """Shut it down, since a killed one leaves shared memory behind."""
+        if self._process is not None and self.runs:
+            os.kill(self.pid, signal.SIGINT)
+            self._process.wait(PATIENCE)
+        super().stop()
+        self._data.cleanup()
+
+
 class Wire:
     """A TCP proxy between a program and a server on port `target`, which can be cut and restored."""
 
@@ -362,6 +413,12 @@ def environment(redis_url: str) -> dict[str, str]:
 def redis_program() -> str:
     """Return the Redis or Valkey to test with: the program in REDIS_SERVER, or else one on the PATH."""
     return os.environ.get("REDIS_SERVER") or find_program("redis-server", "valkey-server")
+
+
+def postgres_program(name: str) -> str:
+    """Return the path of a program of PostgreSQL. Debian keeps those of the server off the PATH."""
+    debian = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    return os.fspath(debian[-1]) if debian else find_program(name)
 
 
 def find_program(*names: str) -> str:

@@ -12,23 +12,41 @@ from hypothesis import strategies as st
 from examples.imports.csv_records import (
     LONGEST_RECORD,
     MOST_COLUMNS,
+    Block,
     NotCSV,
-    Record,
     Records,
+    Refused,
     read_header,
 )
 
 
-def read(data: bytes, piece: int = LONGEST_RECORD) -> list[Record]:
+def read(data: bytes, piece: int = LONGEST_RECORD) -> list[Block]:
     header = read_header(data[:LONGEST_RECORD])
     rest = data[header.end :]
     pieces = (rest[start : start + piece] for start in range(0, len(rest), piece))
     return list(Records(pieces, header.delimiter, len(header.columns), header.end, header.lines))
 
 
-def told(data: bytes) -> list[tuple[int, list[str] | str]]:
+def records(blocks: list[Block]) -> list[tuple[int, list[str] | str]]:
     """What a person is told about each record: its line, and its values or why it is refused."""
-    return [(record.line, record.reason or record.values) for record in read(data)]
+    good = [row for block in blocks for row in block.rows]
+    return sorted([*good, *((line, reason) for line, reason, _ in refused(blocks))])
+
+
+def refused(blocks: list[Block]) -> list[Refused]:
+    return [record for block in blocks for record in block.refused]
+
+
+def one_by_one(data: bytes) -> Iterator[Block]:
+    header = read_header(data)
+    rest = [data[header.end :]]
+    reader = Records(rest, header.delimiter, len(header.columns), header.end, header.lines)
+    while block := reader.read_one():
+        yield block
+
+
+def told(data: bytes) -> list[tuple[int, list[str] | str]]:
+    return records(read(data))
 
 
 @pytest.mark.parametrize(
@@ -116,13 +134,14 @@ def test_a_row_that_is_refused_within_quotes_ends_where_its_quotes_do() -> None:
 
 def test_a_nul_byte_where_no_one_would_look_for_it_costs_its_line_alone() -> None:
     rows = LONGEST_RECORD // 4
-    records = read(b"a,b\n" + b"1,2\n" * rows + b"1\0,2\n" + b"3,4\n")
-    assert [record.reason for record in records[-3:]] == ["", "A NUL byte, which is not text.", ""]
-    assert records[-2].text == "1\ufffd,2"
+    blocks = read(b"a,b\n" + b"1,2\n" * rows + b"1\0,2\n" + b"3,4\n")
+    reason = "A NUL byte, which is not text."
+    assert refused(blocks) == [Refused(rows + 2, reason, "1\ufffd,2")]
+    assert records(blocks)[-1] == (rows + 3, ["3", "4"])
 
 
 def test_a_refused_line_is_kept_as_it_begins() -> None:
-    (record,) = read(b"a,b\n" + b"\xff" + b"x" * 2000)
+    (record,) = refused(read(b"a,b\n" + b"\xff" + b"x" * 2000))
     assert record.text == "\ufffd" + "x" * 499
 
 
@@ -140,24 +159,26 @@ def test_reading_goes_on_after_any_record_as_if_it_had_never_stopped(
     body: bytes, piece: int, data: st.DataObject | None
 ) -> None:
     file = b"a,b\n" + body
-    whole = read(file)
-    assert read(file, piece) == whole  # however the file is cut into pieces
-    for number, record in (
-        enumerate(whole)
-        if data is None or len(whole) < 5
-        else [data.draw(st.sampled_from(list(enumerate(whole))))]
+    whole = told(file)
+    blocks = read(file, piece)
+    assert records(blocks) == whole  # however the file is cut into pieces
+    assert records(list(one_by_one(file))) == whole  # and however many are read at once
+    for number, block in (
+        enumerate(blocks, start=1)
+        if data is None or len(blocks) < 5
+        else [data.draw(st.sampled_from(list(enumerate(blocks, start=1))))]
     ):
-        again = Records([file[record.end :]], ",", 2, record.end, record.lines)
-        assert list(again) == whole[number + 1 :]
+        again = Records([file[block.end :]], ",", 2, block.end, block.lines)
+        assert records([*blocks[:number], *again]) == whole
 
 
 @given(st.binary())
 def test_no_bytes_whatever_are_more_than_refused(file: bytes) -> None:
     try:
-        records = read(file)
+        blocks = read(file)
     except NotCSV:
         return
-    ends = [record.end for record in records]
+    ends = [block.end for block in blocks]
     assert ends == sorted(set(ends))
     assert not ends or ends[-1] <= len(file)
 
@@ -171,21 +192,21 @@ def test_what_pythons_csv_module_writes_is_read_back_to_the_last_character(
 ) -> None:
     file = io.StringIO(newline="")
     csv.writer(file, delimiter=delimiter).writerows([("a", "b"), *rows])
-    records = read(file.getvalue().encode())
-    assert [record.reason or tuple(record.values) for record in records] == rows
+    told_of = told(file.getvalue().encode())
+    assert [tuple(values) for _, values in told_of] == rows
 
 
 def test_a_quote_that_is_never_closed_costs_its_line_alone_in_a_long_file() -> None:
-    records = read(b"a,b\n" + b"1,2\n" * 100 + b'1,"2\n' + b"1,2\n" * 100_000)
-    assert [record.line for record in records if record.reason] == [102]
-    assert len(records) == 100_101
+    blocks = read(b"a,b\n" + b"1,2\n" * 100 + b'1,"2\n' + b"1,2\n" * 100_000)
+    assert [record.line for record in refused(blocks)] == [102]
+    assert len(records(blocks)) == 100_101
 
 
 def test_a_file_made_to_be_read_again_and_again_is_not() -> None:
     # Every line opens a quote, and closes it for whoever comes from above: no record of it ever ends.
-    records = list(Records([b'x","y\n' * 200_000] * 2, ",", 2))
-    assert len(records) < 50
-    assert any("lines of the record" in record.reason for record in records)
+    blocks = list(Records([b'x","y\n' * 200_000] * 2, ",", 2))
+    assert len(records(blocks)) < 50
+    assert any("lines of the record" in record.reason for record in refused(blocks))
 
 
 @pytest.mark.parametrize("start", [b"", b'"'], ids=["line", "quote"])
@@ -195,7 +216,7 @@ def test_memory_stays_flat_for_a_line_or_a_quote_that_has_no_end(start: bytes) -
         yield from ((b"x" * 10_000 + b"\n" * len(start)) * 100 for _ in range(50))
 
     tracemalloc.start()
-    lines = sum(1 for _ in Records(endless(), ",", 2))
+    lines = sum(len(block.refused) for block in Records(endless(), ",", 2))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert lines == (5000 if start else 1)

@@ -5,25 +5,26 @@ import os
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import requests
-from sqlalchemy import func, select
+from sqlalchemy import Engine, create_engine, delete, func, insert, select
 from sqlalchemy.orm.exc import StaleDataError
 
 from examples.database import db
 from examples.imports import clean_up
-from examples.imports.batches import store
-from examples.imports.csv_records import Record
+from examples.imports.batches import Batch, store
+from examples.imports.csv_records import Block
 from examples.imports.models import Import, Piece, Refused, Row
 from examples.imports.removal import remove
 from examples.imports.snapshot import BY_BAR, ON_PAGE
 from examples.imports.task import import_csv
 from flask_longtask import QueueAway
-from tests.processes import PATIENCE, RedisServer, WebServer, Worker, wait_until
+from tests.processes import PATIENCE, PostgresServer, RedisServer, WebServer, Worker, wait_until
 
 LARGE = 200_000
 REMARK = "a remark that makes the file one of twenty megabytes so that to hold it would be seen"
@@ -35,8 +36,8 @@ def database(app: Any) -> Iterator[None]:
     with app.app_context():
         yield
         db.session.rollback()
-        for job in db.session.scalars(select(Import)):
-            db.session.delete(job)
+        for table in (Row, Import):
+            db.session.execute(delete(table))
         db.session.commit()
 
 
@@ -49,20 +50,67 @@ def large_file(folder: Path) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def own(folder: Path) -> Iterator[tuple[WebServer, Worker]]:
+class Own(NamedTuple):
     """A web server and a worker that serve nobody else: one is measured, the other is killed."""
-    redis = RedisServer("redis-imports", folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LONGTASK_LEASE_SECONDS", "3")
+
+    web: WebServer
+    worker: Worker
+    engine: Engine  #: for their database
+
+    def clear(self) -> None:
+        with self.engine.begin() as connection:
+            for table in (Row, Import):
+                connection.execute(delete(table))
+
+    def count(self, table: type[Any]) -> int:
+        with self.engine.connect() as connection:
+            return connection.scalar(select(func.count()).select_from(table)) or 0
+
+    def rows(self) -> list[Any]:
+        with self.engine.connect() as connection:
+            return list(connection.execute(select(Row.line, Row.values).order_by(Row.line)))
+
+
+@contextmanager
+def own_servers(name: str, folder: Path, url: str) -> Iterator[Own]:
+    redis = RedisServer(f"redis-imports-{name}", folder)
+    settings = {
+        "DATABASE_URL": url,
+        "LONGTASK_LEASE_SECONDS": "3",
         # A cancelled import removes its own rows, however slow the machine is.
-        patch.setenv("LONGTASK_CANCEL_GRACE_SECONDS", f"{PATIENCE:.0f}")
-        worker = Worker("imports", folder, redis.url(), "-c", "1", app="celery_worker")
-        web = WebServer("web-imports", folder, redis.url())
-        yield web, worker
-        worker.stop()
-        web.stop()
-        redis.stop()
+        "LONGTASK_CANCEL_GRACE_SECONDS": f"{PATIENCE:.0f}",
+    }
+    worker = Worker(
+        f"imports-{name}", folder, redis.url(), "-c", "1", app="celery_worker", **settings
+    )
+    web = WebServer(f"web-imports-{name}", folder, redis.url(), **settings)
+    engine = create_engine(url)
+    yield Own(web, worker, engine)
+    engine.dispose()
+    worker.stop()
+    web.stop()
+    redis.stop()
+
+
+@pytest.fixture(scope="module")
+def with_sqlite(folder: Path) -> Iterator[Own]:
+    with own_servers("sqlite", folder, f"sqlite:///{folder / 'imports.db'}") as own:
+        yield own
+
+
+@pytest.fixture(scope="module")
+def with_postgres(folder: Path) -> Iterator[Own]:
+    server = PostgresServer("postgres-imports", folder)
+    with own_servers("postgres", folder, server.url()) as own:
+        yield own
+    server.stop()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def own(request: pytest.FixtureRequest) -> Own:
+    own: Own = request.getfixturevalue(f"with_{request.param}")
+    own.clear()
+    return own
 
 
 def send(client: Any, data: bytes, name: str = "some.csv") -> Any:
@@ -305,18 +353,18 @@ def test_an_import_that_does_not_exist_is_404(client: Any) -> None:
 
 @pytest.mark.long
 def test_a_large_file_takes_no_more_memory_than_a_small_one(
-    own: tuple[WebServer, Worker],
+    own: Own,
     large_file: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    web, _ = own
+    web, processes = own.web, (own.web, own.worker)
     # Given a web server and a worker that have imported something, and so have loaded all their code
     small = tmp_path / "small.csv"
     with large_file.open() as file:
         small.write_text("".join(file.readlines(1_000_000)))
     assert wait_for_end(web, upload(web, small))["state"] == "SUCCESS"
-    before = {process: peak_memory(process) for process in own}
+    before = {process: peak_memory(process) for process in processes}
 
     # When they import two hundred thousand rows
     task_id = upload(web, large_file)
@@ -326,16 +374,16 @@ def test_a_large_file_takes_no_more_memory_than_a_small_one(
     assert (document["rows"], len(document["first_rows"])) == (LARGE, ON_PAGE.rows)
 
     # Then neither has needed more memory for it
-    after = {process: peak_memory(process) for process in own}
+    after = {process: peak_memory(process) for process in processes}
     with capsys.disabled():
         size = large_file.stat().st_size / 1e6
-        for process in own:
+        for process in processes:
             print(
                 f"\n{size:.0f} MB in {LARGE:,} rows: peak memory of {process.name} {after[process]:.0f} MB,"
                 f" with a file of 1 MB {before[process]:.0f} MB",
                 end="",
             )
-    for process in own:
+    for process in processes:
         assert after[process] - before[process] < 10
 
 
@@ -356,16 +404,14 @@ def peak_memory(process: WebServer | Worker) -> float:
     return max(peaks)
 
 
-def test_cancelled_half_way_an_import_leaves_nothing(
-    own: tuple[WebServer, Worker], large_file: Path
-) -> None:
-    web, _ = own
+def test_cancelled_half_way_an_import_leaves_nothing(own: Own, large_file: Path) -> None:
+    web = own.web
     task_id = upload(web, large_file)
     wait_for_percent(web, task_id, 10)
     # While it runs, what is there so far can be looked at
     document = requests.get(f"{web.url}/imports/{task_id}", timeout=PATIENCE).json()
     assert document["finished"] is None
-    assert 0 < document["rows"] <= count(Row) < LARGE
+    assert 0 < document["rows"] <= own.count(Row) < LARGE
     assert 0 < document["read"] < document["size"]
     assert document["first_rows"][0]["line"] == 2
     page = requests.get(
@@ -376,11 +422,11 @@ def test_cancelled_half_way_an_import_leaves_nothing(
     response = requests.delete(f"{web.url}/status/{task_id}", timeout=PATIENCE)
     assert response.json()["state"] == "REVOKED"
     assert requests.get(f"{web.url}/imports/{task_id}", timeout=PATIENCE).status_code == 404
-    wait_until(lambda: count(Import) == count(Piece) == count(Row) == 0)
+    wait_until(lambda: own.count(Import) == own.count(Piece) == own.count(Row) == 0)
 
 
-def test_an_import_cancelled_before_it_began_is_gone_too(own: tuple[WebServer, Worker]) -> None:
-    web, worker = own
+def test_an_import_cancelled_before_it_began_is_gone_too(own: Own) -> None:
+    web, worker = own.web, own.worker
     worker.stop()
     response = requests.post(f"{web.url}/imports", files={"file": b"a\n1\n"}, timeout=PATIENCE)
     task_id = response.json()["task_id"]
@@ -392,28 +438,78 @@ def test_an_import_cancelled_before_it_began_is_gone_too(own: tuple[WebServer, W
     response = requests.post(f"{web.url}/imports", files={"file": b"a\n1\n"}, timeout=PATIENCE)
     assert wait_for_end(web, response.json()["task_id"])["state"] == "SUCCESS"
     # The worker has removed what nobody will ever read.
-    wait_until(lambda: count(Import) == 1 and count(Piece) == 0)
+    wait_until(lambda: own.count(Import) == 1 and own.count(Piece) == 0)
 
 
 def test_killed_and_run_again_an_import_goes_on_and_has_every_row_once(
-    own: tuple[WebServer, Worker], large_file: Path
+    own: Own, large_file: Path
 ) -> None:
-    web, worker = own
+    web, worker = own.web, own.worker
     task_id = upload(web, large_file)
     wait_for_percent(web, task_id, 30)
     worker.stop()  # SIGKILL to all of its processes
-    done = requests.get(f"{web.url}/imports/{task_id}", timeout=PATIENCE).json()
-    assert 0 < done["rows"] < LARGE
-    assert count(Row) == done["rows"]
+
+    def rows_shown() -> int:
+        return int(requests.get(f"{web.url}/imports/{task_id}", timeout=PATIENCE).json()["rows"])
+
+    # PostgreSQL may still commit the batch that the worker has sent last.
+    wait_until(lambda: rows_shown() == own.count(Row))
+    assert 0 < rows_shown() < LARGE
 
     worker.start()
     task = wait_for_end(web, task_id)
     assert task["state"] == "SUCCESS"
     assert task["attempt"] == 2
     assert task["status"] == f"{LARGE:,} rows, 0 refused"
-    db.session.rollback()
-    numbers = [values[0] for values in db.session.scalars(select(Row.values).order_by(Row.line))]
-    assert numbers == [str(number) for number in range(LARGE)]
+    assert [values[0] for _, values in own.rows()] == [str(number) for number in range(LARGE)]
+
+
+def test_an_import_into_postgresql_is_the_same_as_into_sqlite(
+    with_sqlite: Own, with_postgres: Own, tmp_path: Path
+) -> None:
+    # What COPY would take for something else, what PostgreSQL refuses, and what no CSV is
+    odd = [
+        'name,"two\nlines"',
+        "\\N,\\.",
+        "\\t\\,\ttab",
+        '"""quoted""\\","line\r\nbreak"',
+        "\u2028\U0001f4a7\x7f\x01,",
+        "too,many,\\values\t",
+        '"text"after,quote',
+    ]
+    path = tmp_path / "odd.csv"
+    path.write_bytes(
+        "\n".join([*odd, "\\", *["a," + "x" * 100] * 20_000, "NUL,\0", ""]).encode() + b"latin,\xe9"
+    )
+
+    results = []
+    for own in (with_sqlite, with_postgres):
+        own.clear()
+        task_id = upload(own.web, path)
+        task = wait_for_end(own.web, task_id)
+        assert task["status"] == "20,004 rows, 5 refused"
+        document = requests.get(f"{own.web.url}/imports/{task_id}", timeout=PATIENCE).json()
+        for name in ("id", "submitted", "finished"):
+            document.pop(name)
+        results.append((document, own.rows()))
+    assert results[0] == results[1]
+
+
+def test_rows_that_the_database_refuses_fail_the_import_and_none_is_kept(
+    own: Own, large_file: Path
+) -> None:
+    small = requests.post(f"{own.web.url}/imports", files={"file": b"a\n1\n"}, timeout=PATIENCE)
+    wait_for_end(own.web, small.json()["task_id"])
+    with own.engine.begin() as connection:
+        last = connection.scalar(select(Import.id).order_by(Import.id.desc()))
+        taken = {"import_id": last + 1, "line": LARGE // 2, "values": []}
+        connection.execute(insert(Row.__table__), taken)
+
+    task = wait_for_end(own.web, upload(own.web, large_file))
+    assert task["state"] == "FAILURE"
+    assert "unique" in task["status"].lower()
+    assert own.count(Import) == own.count(Row) == 1
+    assert own.count(Piece) == 0
 
 
 # ------------------------------------------------------------------ what holds it together
@@ -442,8 +538,10 @@ def test_a_worker_that_was_thought_dead_can_write_no_more(app: Any) -> None:
         assert other is not None
         other.attempt = 2
         db.session.commit()
+    batch = Batch(1)
+    batch.add(Block([(2, ["x"])], [], 4, 2))
     with pytest.raises(StaleDataError):
-        store(job, [Record(2, ["x"], "", "", 4, 2)])
+        store(job, batch)
     db.session.rollback()
     assert count(Row) == 0
     remove(job.id, 1)  # nor can it remove what is the other's now

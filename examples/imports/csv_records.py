@@ -2,11 +2,16 @@
 
 A record that cannot be read is returned with its line and the reason, and reading continues with the next line.
 The use of memory is bounded, whatever the file contains.
+
+Lines are read by the block, which is what makes an import fast. From the first unusual record on, a block is read with
+care: record by record, knowing the lines of each.
 """
 
 import csv
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from functools import partial
 from typing import NamedTuple
 
 #: Maximum size of a record in bytes. A longer one is refused, be it one line or a quote that is never closed.
@@ -22,6 +27,9 @@ FEW_LINES = 10
 
 #: Maximum number of characters of a refused record that are kept.
 KEPT_TEXT = 500
+
+#: Number of bytes whose lines are read at once: a thousand rows of usual length.
+_AT_ONCE = 64 * 1024
 
 _DELIMITERS = ",;\t|"
 _UTF8_BOM = b"\xef\xbb\xbf"
@@ -41,13 +49,19 @@ class Header(NamedTuple):
     lines: int  #: lines of the file up to the first record
 
 
-class Record(NamedTuple):
-    """One record, and the position in the file after it."""
+class Refused(NamedTuple):
+    """A record that is not a row."""
 
     line: int  #: the first of its lines, counted from 1
-    values: list[str]
-    reason: str  #: why the record is refused; empty for a good record
-    text: str  #: the beginning of a refused record
+    reason: str
+    text: str  #: its beginning
+
+
+class Block(NamedTuple):
+    """Records that follow each other, and the position in the file after them."""
+
+    rows: list[tuple[int, list[str]]]  #: of each good record, the first of its lines and its values
+    refused: list[Refused]
     end: int  #: bytes of the file up to the next record
     lines: int  #: lines of the file up to the next record
 
@@ -65,37 +79,39 @@ def read_header(beginning: bytes) -> Header:
     # The delimiter is the one that splits the header into the most columns. csv.Sniffer also looks at the values,
     # where a delimiter may be ordinary text, and its time grows with the square of the sample.
     first = {
-        delimiter: next(iter(Records([beginning[bom:]], delimiter, offset=bom)), None)
+        delimiter: Records([beginning[bom:]], delimiter, offset=bom).read_one()
         for delimiter in _DELIMITERS
     }
     delimiter = max(first, key=lambda delimiter: _count_columns(first[delimiter]))
     header = first[delimiter]
     if header is None:
         raise NotCSV("The file is empty.")
-    if header.reason:
-        raise NotCSV(f"This is not a CSV file: its first line cannot be read. {header.reason}")
-    if not any(name.strip() for name in header.values):
+    if header.refused:
+        reason = header.refused[0].reason
+        raise NotCSV(f"This is not a CSV file: its first line cannot be read. {reason}")
+    [(_, columns)] = header.rows
+    if not any(name.strip() for name in columns):
         raise NotCSV("The file has no header: its first line names no column.")
-    if len(header.values) > MOST_COLUMNS:
+    if len(columns) > MOST_COLUMNS:
         raise NotCSV(
-            f"The first line names {len(header.values):,} columns; at most {MOST_COLUMNS:,} are allowed."
+            f"The first line names {len(columns):,} columns; at most {MOST_COLUMNS:,} are allowed."
         )
-    return Header(delimiter, header.values, header.end, header.lines)
+    return Header(delimiter, columns, header.end, header.lines)
 
 
-def _count_columns(header: Record | None) -> int:
-    return len(header.values) if header and not header.reason else 0
+def _count_columns(header: Block | None) -> int:
+    return len(header.rows[0][1]) if header and header.rows else 0
 
 
 class Records:
-    """Iterates over the records of a file, good and refused. Blank lines are skipped.
+    """Iterates over the records of a file, good and refused, in blocks. Blank lines are skipped.
 
-    Each record has the position in the file after it, from which another process can continue.
+    Another process can continue after any block.
 
     Parameters:
         chunks: the bytes of the file from `offset` on, in pieces of any length.
         delimiter: the character between two values.
-        columns: the number of values of a good record; None for any number.
+        columns: the number of values of a good record. None, for any number, is for `read_one`.
         offset, lines: the number of bytes and lines of the file before `chunks`.
     """
 
@@ -112,37 +128,83 @@ class Records:
         self._lines = lines
         self._source = _Source(chunks)
         # Without `strict`, an unclosed quote would silently swallow all lines up to the next quote.
-        self._reader = csv.reader(self._source, delimiter=delimiter, strict=True)
+        self._read = partial(csv.reader, delimiter=delimiter, strict=True)
+        self._reader = self._read(self._source)
 
-    def __iter__(self) -> Iterator[Record]:
-        source = self._source
+    def __iter__(self) -> Iterator[Block]:
         while True:
-            source.begin_record()
-            try:
-                values, reason = next(self._reader), ""
-            except StopIteration:
+            block = self._read_at_once(self._source.new_lines()) or self._read_with_care()
+            if block is None:
                 return
-            except csv.Error as error:
-                values, reason = [], _in_words(error, source.record)
-                source.give_back_all_but_first()
-                if len(source.record) > 1:
-                    reason += f" All {len(source.record):,} lines of the record are refused."
-            line = self._lines + 1
-            self._lines += len(source.record)
-            self._offset += source.length
-            if not values and not reason:
-                continue
-            reason = reason or self._fault(values)
-            text = _beginning(source.record) if reason else ""
-            yield Record(line, values, reason, text, self._offset, self._lines)
+            if block.rows or block.refused:
+                yield block
 
-    def _fault(self, values: list[str]) -> str:
-        """Return why a record that the csv module could read is refused, or "" for a good record."""
-        if self._source.no_text:
-            return self._source.no_text
-        if self._columns not in (None, len(values)):
-            return f"{_count(len(values), 'value')} where the header names {_count(self._columns, 'column')}."
-        return ""
+    def read_one(self) -> Block | None:
+        """Return the next record as a block of its own, or None at the end of the file."""
+        while (block := self._read_with_care()) and not (block.rows or block.refused):
+            pass
+        return block
+
+    def _read_at_once(self, lines: list[bytes]) -> Block | None:
+        """Read these lines up to a record that needs care, or that ends in lines to come."""
+        data = b"".join(lines)
+        if len(data) > LONGEST_RECORD or b"\0" in data:
+            return None
+        try:
+            text = list(map(bytes.decode, lines))
+        except UnicodeDecodeError:
+            return None
+        rows: list[tuple[int, list[str]]] = []
+        refused: list[Refused] = []
+        columns, before, read = self._columns, self._lines, 0
+        reader = self._read(text)
+        with suppress(csv.Error):
+            for values in reader:
+                if len(values) == columns:
+                    rows.append((before + read + 1, values))
+                elif values:
+                    text_of_it = _beginning(lines[read : reader.line_num])
+                    refused.append(Refused(before + read + 1, self._miscount(values), text_of_it))
+                read = reader.line_num
+        if not read:
+            return None
+        self._source.take(read)
+        self._lines += read
+        self._offset += sum(map(len, lines[:read]))
+        return Block(rows, refused, self._offset, self._lines)
+
+    def _read_with_care(self) -> Block | None:
+        """Read one record, or a blank line. Returns None at the end of the file."""
+        source = self._source
+        source.begin_record()
+        reason = ""
+        try:
+            values = next(self._reader)
+        except StopIteration:
+            return None
+        except csv.Error as error:
+            values, reason = [], _in_words(error, source.record)
+            source.give_back_all_but_first()
+            if len(source.record) > 1:
+                reason += f" All {len(source.record):,} lines of the record are refused."
+        line = self._lines + 1
+        self._lines += len(source.record)
+        self._offset += source.length
+        rows, refused = [], []
+        if values:
+            reason = source.no_text or self._miscount(values)
+        if reason:
+            text = _beginning([line.data for line in source.record])
+            refused = [Refused(line, reason, text)]
+        elif values:
+            rows = [(line, values)]
+        return Block(rows, refused, self._offset, self._lines)
+
+    def _miscount(self, values: list[str]) -> str:
+        """Return why a record with these values is refused, or "" if it has the right number of them."""
+        if self._columns in (None, len(values)):
+            return ""
+        return f"{_count(len(values), 'value')} where the header names {_count(self._columns, 'column')}."
 
 
 class _Line(NamedTuple):
@@ -151,7 +213,7 @@ class _Line(NamedTuple):
 
 
 class _Source:
-    """The iterator from which the csv module reads lines. It knows the lines of the current record.
+    """The lines of a file. Also the iterator from which the csv module reads a record with care, whose lines it keeps.
 
     It is not a generator, because a generator ends when it raises an error.
     """
@@ -160,9 +222,31 @@ class _Source:
         self.record: list[_Line] = []
         self.length = 0
         self.no_text = ""  # why the bytes of the record are not text
-        self._lines = _split(chunks)
+        self._blocks = _split(chunks)
+        self._block: list[bytes] = []
+        self._cut = 0  # missing bytes of the first line in the block
+        self._taken = 0  # lines of the block
+        self._is_new = False
         self._given_back: deque[_Line] = deque()
         self._may_give_back = 0
+
+    def new_lines(self) -> list[bytes]:
+        """Return the next lines, but each only once. An empty list stands for a record that is to be read with care."""
+        if self._given_back or not self._has_line() or not self._is_new:
+            return []
+        self._is_new = False
+        return self._block[self._taken :]
+
+    def take(self, lines: int) -> None:
+        """Take the first of the lines that `new_lines` has returned: they have been read."""
+        self._taken += lines
+        self._may_give_back += lines * READ_AGAIN
+
+    def _has_line(self) -> bool:
+        if self._taken == len(self._block):
+            self._block, self._cut = next(self._blocks, ([], 0))
+            self._taken, self._is_new = 0, True
+        return bool(self._block)
 
     def begin_record(self) -> None:
         self.record = []
@@ -189,9 +273,12 @@ class _Source:
     def __next__(self) -> str:
         if self._given_back:
             line = self._given_back.popleft()
+        elif self._has_line():
+            data = self._block[self._taken]
+            line = _Line(data, len(data) + (0 if self._taken else self._cut))
+            self.take(1)
         else:
-            line = next(self._lines)
-            self._may_give_back += READ_AGAIN
+            raise StopIteration
         self.record.append(line)
         self.length += line.length
         if self.length > LONGEST_RECORD:
@@ -207,15 +294,19 @@ class _Source:
             return line.data.decode(errors="replace")
 
 
-def _split(chunks: Iterable[bytes]) -> Iterator[_Line]:
-    """Yield the lines of a file with their ends (\\n, \\r\\n or \\r), but only the beginning of an endless line."""
+def _split(chunks: Iterable[bytes]) -> Iterator[tuple[list[bytes], int]]:
+    """Yield the lines of a file with their ends (\\n, \\r\\n or \\r), in blocks. Of an endless line: its beginning.
+
+    The number is how many bytes are missing in the first line of the block.
+    """
     rest = b""
     cut = 0  # bytes of the line in `rest` that were dropped
-    for chunk in chunks:
-        # The last line waits for the next chunk, even if it ends with \r, since the chunk may begin with \n.
-        *lines, rest = (rest + chunk).splitlines(keepends=True) or [b""]
-        for line in lines:
-            yield _Line(line, len(line) + cut)
+    slices = (chunk[i : i + _AT_ONCE] for chunk in chunks for i in range(0, len(chunk), _AT_ONCE))
+    for data in slices:
+        # The last line waits for the next bytes, even if it ends with \r, since they may begin with \n.
+        *lines, rest = (rest + data).splitlines(keepends=True)
+        if lines:
+            yield lines, cut
             cut = 0
         if len(rest) > LONGEST_RECORD + 1:
             # One byte more than allowed is enough, and the last byte, which may be a \r.
@@ -223,7 +314,7 @@ def _split(chunks: Iterable[bytes]) -> Iterator[_Line]:
             cut += len(rest) - len(kept)
             rest = kept
     if rest:
-        yield _Line(rest, len(rest) + cut)
+        yield [rest], cut
 
 
 def _in_words(error: csv.Error, record: list[_Line]) -> str:
@@ -238,9 +329,9 @@ def _in_words(error: csv.Error, record: list[_Line]) -> str:
     return f"Not readable as CSV: {error}."
 
 
-def _beginning(record: list[_Line]) -> str:
+def _beginning(record: list[bytes]) -> str:
     # A character has at most 4 bytes in UTF-8.
-    data = b"".join(line.data[: 4 * KEPT_TEXT] for line in record[:KEPT_TEXT])[: 4 * KEPT_TEXT]
+    data = b"".join(line[: 4 * KEPT_TEXT] for line in record[:KEPT_TEXT])[: 4 * KEPT_TEXT]
     return data.decode(errors="replace").rstrip("\r\n").replace("\0", "\ufffd")[:KEPT_TEXT]
 
 

@@ -52,11 +52,15 @@ class Piece(Model):
 
 
 class Row(Model):
-    """A row of a file. `line` is the line in which the row begins."""
+    """A row of a file. `line` is the line in which the row begins.
+
+    No foreign key: PostgreSQL would look up the same import for every row, which takes longer than to write it.
+    batches.py adds rows only in a transaction that has changed their import, and removal.py removes them with it.
+    """
 
     __tablename__ = "import_rows"
 
-    import_id: Mapped[int] = _import_id()
+    import_id: Mapped[int] = mapped_column(primary_key=True)
     line: Mapped[int] = mapped_column(primary_key=True)
     values: Mapped[list[str]] = mapped_column(JSON)
 

@@ -63,4 +63,6 @@ def _delete(import_id: int) -> None:
         db.session.execute(delete(Row).where(Row.import_id == import_id, lines))
         db.session.commit()
     db.session.execute(delete(Import).where(Import.id == import_id))
+    # What was added meanwhile. From now on nothing can be, without the import.
+    db.session.execute(delete(Row).where(Row.import_id == import_id))
     db.session.commit()

@@ -58,7 +58,7 @@ def _read(task: Task, job: Import, attempt: int) -> None:
     # Report at once, since after a crash the import continues in the middle.
     _report(task, job)
     records = Records(pieces.unread(job), job.delimiter, len(job.columns), job.read, job.lines)
-    for batch in batches(records):
+    for batch in batches(records, job.read, len(job.columns)):
         store(job, batch)
         _report(task, job)
     job.read = job.size  # beyond the last record there may be blank lines
