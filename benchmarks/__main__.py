@@ -7,6 +7,7 @@ from pathlib import Path
 from benchmarks import table
 from benchmarks.bench import FULL, SHORT, Bench, machine
 from benchmarks.parts.crowded import crowded
+from benchmarks.parts.imports import imports
 from benchmarks.parts.lines import lines
 from benchmarks.parts.polls import polls
 from benchmarks.parts.reports import reports
@@ -21,6 +22,7 @@ PARTS = {
     "lines": lines,
     "streams": streams,
     "worker": worker,
+    "imports": imports,
     "crowded": crowded,
 }
 

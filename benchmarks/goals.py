@@ -20,6 +20,9 @@ STREAMS = Goal("under", 300, "MB")
 
 WORKER = Goal("under", 250, "MB")
 
+INTO_SQLITE = Goal("at least", 100_000, "rows/s")
+INTO_POSTGRES = Goal("at least", 150_000, "rows/s")
+
 RECORD = Goal("at most", 1024, "bytes")
 #: Not slower. Two equal runs may differ by 5 %.
 CROWDED = Goal("at least", 0.95, "of without")

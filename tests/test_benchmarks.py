@@ -22,6 +22,8 @@ def test_every_comparison_of_the_benchmark_can_be_made() -> None:
         "one update_state: ours",
         "track",
         "self.log",
+        "rows: ours, into SQLite",
+        "rows: ours, into PostgreSQL",
     ):
         assert what in text
     for what in ("99th percentile", "one watcher", "bytes", "update_state in a loop, with"):
