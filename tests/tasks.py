@@ -3,6 +3,7 @@
 A task notes what a test could not see otherwise in Redis, under `tests:<its id>`.
 """
 
+import gc
 import json
 import logging as logging_module
 import threading
@@ -280,6 +281,11 @@ def knowing_the_app(self):
     from flask import current_app  # noqa: PLC0415  # imported in the task, since this is what is tested
 
     return current_app.name
+
+
+@shared_task(bind=True)
+def counting_shared_objects(self):
+    return gc.get_freeze_count()
 
 
 @shared_task(bind=True)

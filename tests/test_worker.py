@@ -1,5 +1,6 @@
 """What a worker decides about its running tasks by their records."""
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +10,7 @@ from celery.worker import state
 from flask_longtask.celery.attempt import WORKER_ID
 from flask_longtask.celery.worker.watch import Watch
 from flask_longtask.store import Stored
+from tests import tasks
 
 
 class Request(SimpleNamespace):
@@ -90,3 +92,11 @@ def test_a_copy_that_was_the_present_attempt_and_is_no_more_is_ended(
     monkeypatch: pytest.MonkeyPatch, other: dict[str, Any]
 ) -> None:
     assert is_terminated(monkeypatch, OURS, other)
+
+
+@pytest.mark.usefixtures("worker")
+def test_the_processes_of_a_worker_share_what_it_has_loaded(
+    ended: Callable[[str], dict[str, Any]],
+) -> None:
+    task = ended(tasks.counting_shared_objects.delay().id)
+    assert task["result"] > 100_000

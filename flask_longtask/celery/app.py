@@ -21,6 +21,7 @@ from flask_longtask.celery.broker import transport
 from flask_longtask.celery.sender import AMQP
 from flask_longtask.celery.sending import Requests
 from flask_longtask.celery.worker import STEPS
+from flask_longtask.celery.worker.memory import SharedMemory
 from flask_longtask.installed import EXTENSION
 from flask_longtask.store import Store
 from flask_longtask.store.messages import MOST_REJECTED
@@ -97,6 +98,7 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         self.__dict__.pop("amqp", None)  # it may have been created already
         self.loader.override_backends = {**self.loader.override_backends, **BACKENDS}
         self.steps["consumer"].update(STEPS)
+        self.steps["worker"].add(SharedMemory)
         if self.configured:
             self._complete(self.conf)
             # Each of them raises ImproperlyConfigured if it cannot be used.
