@@ -7,9 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from dotenv import load_dotenv
-from limits import parse_many
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
 ROOT = Path(__file__).parent
 
@@ -63,6 +60,11 @@ def _url(name: str, default: str, *schemes: str) -> str:
 
 def _database_url(name: str, default: str) -> str:
     text = _text(name, default)
+    if text == default:
+        return text
+    from sqlalchemy.engine import make_url  # noqa: PLC0415  # late, as ./run.sh waits for what is imported here
+    from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
+
     try:
         dialect = make_url(text).get_dialect()
         # Psycopg is in the requirements, so it need not be tried. It must not be imported here: it decides at import
@@ -81,6 +83,10 @@ def _database_url(name: str, default: str) -> str:
 
 def _rate_limit(name: str, default: str) -> str:
     text = _text(name, default)
+    if text == default:
+        return text
+    from limits import parse_many  # noqa: PLC0415  # late, as above
+
     try:
         parse_many(text)
     except ValueError:
