@@ -24,6 +24,9 @@ from scripts.run.terminal import label, say, signals, take_signals
 #: The setting of each process's port.
 PORTS = {"web": "PORT", "mailcatcher": "MAIL_PORT", "flower": "FLOWER_PORT"}
 
+#: These start once the page works. Started along with its processes, they would only make it wait for the processor.
+LATER = {"beat", "flower"}
+
 #: Seconds after which a message says that not everything is ready.
 SLOW = 20
 
@@ -51,6 +54,8 @@ class Run:
         while not signals:
             self._guard.tell(self._pids())
             self._has_redis = self._has_redis or redis_answers()
+            is_ready_now = not self._is_ready and self._ready.is_set()
+            self._is_ready |= is_ready_now
             for child in self._children:
                 code = child.new_end()
                 self._relay(child)
@@ -59,8 +64,7 @@ class Run:
                 if child.pid is None and self._may_start(child):
                     self._start(child)
             self._say_if_slow()
-            if self._ready.is_set() and not self._is_ready:
-                self._is_ready = True
+            if is_ready_now:
                 self._say_that_it_is_ready()
             time.sleep(0.1)
         return 128 + signals[0]
@@ -84,6 +88,8 @@ class Run:
 
     def _may_start(self, child: Child) -> bool:
         is_its_turn = self._has_redis or child.name == "redis"
+        if child.name in LATER and "web" in self._labels:
+            is_its_turn = self._is_ready
         return is_its_turn and time.monotonic() >= child.due and not signals
 
     def _start(self, child: Child) -> None:
@@ -133,7 +139,9 @@ class Run:
         self._ready.set()
 
     def _say_if_slow(self) -> None:
-        if self._is_ready or self._slow_at == 0 or not all(child.pid for child in self._children):
+        if self._is_ready or self._slow_at == 0:
+            return
+        if not all(child.pid or child.name in LATER for child in self._children):
             return
         self._slow_at = self._slow_at or time.monotonic() + SLOW
         if time.monotonic() > self._slow_at:
