@@ -16,6 +16,7 @@ from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from flask_longtask.json_text import loads, pack
+from flask_longtask.store.batch import BatchedReads
 from flask_longtask.store.clock import Clock
 from flask_longtask.store.keys import Keys
 from flask_longtask.store.scripts import Scripts
@@ -214,6 +215,7 @@ class CachedPresence:
 
     def __init__(self, workers: Workers) -> None:
         self._workers = workers
+        self._looks = BatchedReads[None](lambda callers: [self._look()] * len(callers))
         self._seen: Presence | None = None
         self._seen_at = -math.inf
         self._looking_since = -math.inf
@@ -223,24 +225,30 @@ class CachedPresence:
     def look(self) -> Presence:
         """Return which workers were alive at most twice CACHED seconds ago."""
         now = time.monotonic()
-        seen, seen_at = self._seen, self._seen_at
-        # One of many callers reads. The others get what was read before, unless that is too old.
-        is_looked_at = now - self._looking_since < CACHED and now - seen_at < 2 * CACHED
-        if seen is None or not (now - seen_at < CACHED or is_looked_at):
-            before, self._looking_since = seen, now
-            try:
-                seen = self._workers.look()
-            except RedisError:
-                self.note_outage()
-                raise
-            # A process that has not looked for a while cannot tell dead workers from a Redis that stood still.
-            silent = seen.silent - (before.silent if before else frozenset())
-            if not self._was_available or (silent and now - seen_at > HOLD):
-                self._incomplete_until = now + HOLD
-            self._was_available = seen.writable
-            seen = seen._replace(complete=seen.complete and now >= self._incomplete_until)
-            self._seen, self._seen_at = seen, now
-        return seen
+        seen, age = self._seen, now - self._seen_at
+        # One of many callers reads. The others get what was read before or, if that is too old, share the next read.
+        is_looked_at = now - self._looking_since < CACHED and age < 2 * CACHED
+        if seen is not None and (age < CACHED or is_looked_at):
+            return seen
+        self._looking_since = now
+        fresh: Presence = self._looks.read([None])[0]
+        return fresh
+
+    def _look(self) -> Presence:
+        now, before = time.monotonic(), self._seen
+        try:
+            seen = self._workers.look()
+        except RedisError:
+            self.note_outage()
+            raise
+        # A process that has not looked for a while cannot tell dead workers from a Redis that stood still.
+        silent = seen.silent - (before.silent if before else frozenset())
+        if not self._was_available or (silent and now - self._seen_at > HOLD):
+            self._incomplete_until = now + HOLD
+        self._was_available = seen.writable
+        self._seen = seen._replace(complete=seen.complete and now >= self._incomplete_until)
+        self._seen_at = now
+        return self._seen
 
     def note_outage(self) -> None:
         """Note that Redis did not answer."""
