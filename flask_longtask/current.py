@@ -43,8 +43,10 @@ def make_current(celery_app: celery.Celery, flask_app: Flask, is_given: bool) ->
 
 
 def _push(sender: Flask, **_: object) -> None:
-    vars(app_ctx)[_BEFORE] = app_or_default()
-    sender.extensions[EXTENSION].celery.set_current()
+    ours, before = sender.extensions[EXTENSION].celery, app_or_default()
+    if before is not ours:
+        vars(app_ctx)[_BEFORE] = before
+        ours.set_current()
 
 
 def _pop(sender: Flask, **_: object) -> None:

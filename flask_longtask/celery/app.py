@@ -1,7 +1,7 @@
 """An adopted Celery app: it has the store's clock, our transports, sender, result backend and worker steps."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, cast
@@ -181,7 +181,7 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         This takes a tenth off the time of `delay()`.
         """
         if producer is None and self.broker_is_store:
-            producer = self._producer
+            return nullcontext(self._producer)
         return super().producer_or_acquire(producer)
 
     @cached_property
