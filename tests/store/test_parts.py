@@ -18,7 +18,7 @@ from flask_longtask.store.batch import BatchedReads
 from flask_longtask.store.clock import Clock
 from flask_longtask.store.pool import CheckedPool, WebPool
 from tests.processes import PATIENCE, RedisServer, wait_until
-from tests.store.actors import record_of, send
+from tests.store.actors import Attempt, record_of, send
 
 # -- batched reads ---------------------------------------------------------------------------------
 
@@ -314,3 +314,13 @@ def test_a_host_whose_clock_is_wrong_stores_rediss_time(
 
     (seconds, _) = store.client.time()  # type: ignore[misc]
     assert record_of(store, "a")["submitted"] == pytest.approx(seconds, abs=2)
+
+
+def test_a_time_that_a_caller_gets_is_the_one_that_is_stored(store: Store) -> None:
+    # Else a line could be older than the attempt that has logged it.
+    for number in range(20):
+        attempt = Attempt(store, f"task-{number}", "worker")
+        started, reported = attempt.start().now, attempt.report().now
+
+        record = record_of(store, attempt.task_id)
+        assert (record["started"], record["reported"]) == (started, reported)

@@ -3,7 +3,8 @@
 
 local options = cjson.decode(ARGV[1])
 local time = redis.call('TIME')
-local now = time[1] + time[2] / 1000000
+-- cjson writes 14 digits of a number: a time that a caller gets is the one that is stored.
+local now = time[1] + math.floor(time[2] / 100) / 10000
 
 local function key(name, of)
     return options.prefix .. name .. (of and ':' .. of or '')
