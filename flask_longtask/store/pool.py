@@ -62,7 +62,8 @@ class CheckedPool(WebPool):
     def get_connection(self, *args: Any, **options: Any) -> Any:
         connection = super().get_connection(*args, **options)
         try:
-            if connection.is_connected and connection.can_read():
+            # redis-py 6 does not tell, and connects in can_read().
+            if getattr(connection, "is_connected", True) and connection.can_read():
                 connection.disconnect()
         except (RedisError, OSError):
             connection.disconnect()  # it connects again when it is used
