@@ -128,6 +128,9 @@ class Record(TypedDict, total=False):
     parts: Parts  # of a family
 
 
+#: The errors of msgspec. In old versions, only that for text that is not UTF-8 is a ValueError.
+_INVALID = (msgspec.MsgspecError, ValueError)
+
 _decode = msgspec.json.Decoder(Record).decode
 _TYPES = get_type_hints(Record, include_extras=True)
 
@@ -138,7 +141,7 @@ def load_record(text: bytes | str | None) -> Record | None:
         return None
     try:
         return _decode(text)
-    except (ValueError, RecursionError):
+    except (*_INVALID, RecursionError):
         return _mend(text)
 
 
@@ -152,7 +155,7 @@ def _mend(text: bytes | str) -> Record | None:
         return None
     record = {}
     for name in stored.keys() & _TYPES.keys():
-        with suppress(ValueError, OverflowError):
+        with suppress(*_INVALID, OverflowError):
             value = msgspec.convert(stored[name], _TYPES[name])
             if not (isinstance(value, float) and not math.isfinite(value)):
                 record[name] = value
