@@ -105,10 +105,9 @@ class Record(TypedDict, total=False):
     progress: str  # the last progress, which Celery's document loses at the task's end
     meta: str  # what else that report had, as JSON; absent if nothing, or too much
     checkpoint: _Flag  # it has kept something for its next attempt
-    resumed: (
-        float  # the share that was done when the present attempt, which goes on from a checkpoint,
-    )
-    resumed_at: _Time  # first reported its progress, and when that was
+    # If the present attempt goes on from a checkpoint:
+    resumed: float  # the share that was done when it first reported its progress,
+    resumed_at: _Time  # and when that was
     lines: _Count  # how many lines it has logged
     lines_before: _Count  # and how many of them in earlier attempts
 
