@@ -2,6 +2,7 @@
 
 from benchmarks import goals, table
 from benchmarks.bench import Bench
+from benchmarks.parts.rows import rows
 
 
 def reports(bench: Bench) -> None:
@@ -20,14 +21,5 @@ def reports(bench: Bench) -> None:
         goals.UPDATE_OF_A_PART,
     )
 
-    names = ("loop", "tqdm", "track")
-    samples = bench.in_turn({name: bench.turns(name, bench.size.rows) for name in names})
-    for name in names:
-        table.add(
-            f"one row of a loop of {bench.size.rows:,}: {name}",
-            [s * 1e9 for s in samples[name]],
-            "ns",
-            table.ratio(samples[name], samples["tqdm"]),
-            "of tqdm's",
-            goals.TRACK if name == "track" else None,
-        )
+    what = f"row of a loop of {bench.size.rows:,}"
+    rows(bench, what, ("loop", "tqdm", "track"), "tqdm", "of tqdm's", "track", goals.TRACK)

@@ -65,9 +65,8 @@ def _delays(
         for _ in range(FLOOD):
             bench.report(unread, "Sorting many pages", pages="x" * 15_000)
             time.sleep(1 / FLOOD_RATE)
-        for (
-            task_id
-        ) in task_ids:  # only now the servers notice that the last round's watchers are gone
+        # Only now the servers notice that the last round's watchers are gone.
+        for task_id in task_ids:
             bench.report(task_id, MESSAGE)
         time.sleep(1)
         bench.report_evenly([*task_ids, unread], size.stream_seconds)
