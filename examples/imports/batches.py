@@ -22,7 +22,7 @@ class Batch:
         self.rows: list[tuple[int, str]] = []  # the line of each, and its values in JSON
         self.refused: list[csv_records.Refused] = []
         self.empty = [0] * columns  # empty values of each column
-        self.bytes = self.end = self.lines = 0
+        self.end = self.lines = 0
 
     def add(self, block: Block) -> None:
         # Its values become one string for each row right away, since hundreds of thousands of them in lists would keep
