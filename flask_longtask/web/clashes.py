@@ -57,13 +57,13 @@ class Clashes:
     def are_possible(self) -> bool:
         return bool(self._rules.contested)
 
-    def finish(self) -> bool:
-        """Read the rules for all requests to come. Returns whether any of them may clash."""
-        with _reading:
-            if self._final is None:
-                self._final = self._read()
-                self._warn()
-        return bool(self._final.contested)
+    def finish(self) -> None:
+        """Read the rules for all requests to come, unless that was done."""
+        if self._final is None:
+            with _reading:
+                if self._final is None:
+                    self._final = self._read()
+                    self._warn()
 
     def _warn(self) -> None:
         if hidden := self.hidden():
@@ -206,7 +206,8 @@ def _clashes() -> Clashes:
 
 def _give_way(sender: Flask, **_: object) -> None:
     clashes: Clashes = sender.extensions[_EXTENSION]
-    if clashes.finish():
+    clashes.finish()
+    if clashes.are_possible:
         clashes.give_way()
     else:  # as in most apps: then no further request pays for this
         request_started.disconnect(_give_way, sender)
