@@ -54,11 +54,7 @@ end
 
 local function add_to_browser(browser)
     local list = key('browser', browser.name)
-    local added = redis.pcall('LPUSH', list, id)
-    if type(added) == 'table' and added.err then
-        redis.call('DEL', list) -- not a list
-        redis.call('LPUSH', list, id)
-    end
+    put('LPUSH', list, id)
     redis.call('LTRIM', list, 0, browser.most - 1)
     redis.call('EXPIRE', list, browser.seconds)
 end

@@ -21,23 +21,23 @@ local function load(name)
     return type(text) == 'string' and decode(text) or nil
 end
 
--- Appends to a list, and keeps only its last items. This must not fail: the script has written already.
-local function append(list, most, ...)
-    local appended = redis.pcall('RPUSH', list, ...)
-    if type(appended) == 'table' and appended.err then
-        redis.call('DEL', list) -- not a list
-        redis.call('RPUSH', list, ...)
+-- Puts something into a key, and replaces one of another type. This must not fail: the script has written already.
+local function put(command, name, ...)
+    local added = redis.pcall(command, name, ...)
+    if type(added) == 'table' and added.err then
+        redis.call('DEL', name)
+        redis.call(command, name, ...)
     end
+end
+
+-- Appends to a list, and keeps only its last items.
+local function append(list, most, ...)
+    put('RPUSH', list, ...)
     redis.call('LTRIM', list, -most, -1)
 end
 
 local function ring(queue)
-    -- The message has been pushed already, so this must not fail.
-    local rung = redis.pcall('LPUSH', key('bell', queue), 1)
-    if type(rung) == 'table' and rung.err then
-        redis.call('DEL', key('bell', queue))
-        redis.call('LPUSH', key('bell', queue), 1)
-    end
+    put('LPUSH', key('bell', queue), 1)
     redis.call('LTRIM', key('bell', queue), 0, 99)
     redis.call('EXPIRE', key('bell', queue), 60)
 end

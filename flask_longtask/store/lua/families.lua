@@ -54,11 +54,7 @@ end
 
 local function list_part(name, id, record)
     local place = RANKS[record.phase] * 1e7 + record.part
-    local listed = redis.pcall('ZADD', key('parts', name), place, id)
-    if type(listed) == 'table' and listed.err then
-        redis.call('DEL', key('parts', name)) -- not a sorted set
-        redis.call('ZADD', key('parts', name), place, id)
-    end
+    put('ZADD', key('parts', name), place, id)
 end
 
 -- Counts a part that is in another phase than before.
