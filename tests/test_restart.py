@@ -1,6 +1,8 @@
 """Tasks that are started again: which may be, by whom, and with what."""
 
 import json
+import pickle
+from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
 
@@ -196,7 +198,15 @@ def test_arguments_that_are_too_large_are_not_kept(
     assert f"Task {task_id} cannot be started again" in caplog.text
 
 
-@pytest.mark.parametrize("text", ["no JSON", "{}", '{"task": 1, "content": [], "body": "x"}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no lines",
+        "{}",
+        "application/json\nutf-8\nno Base64",
+        f"application/json\nutf-8\n{b64encode(b'{}')}",
+    ],
+)
 def test_kept_arguments_that_cannot_be_read_start_nothing(
     client: Any, redis: Redis, ended: Status, text: str
 ) -> None:
@@ -212,8 +222,8 @@ def test_pickled_arguments_are_not_read_where_the_app_does_not_accept_them(
 ) -> None:
     task_id = tasks.repeatable.delay().id
     ended(task_id)
-    kept = json.loads(arguments_of(redis, task_id))
-    kept["content"] = ["application/x-python-serialize", "binary"]
-    redis.set(f"longtask:arguments:{task_id}", json.dumps(kept))
+    body = b64encode(pickle.dumps((tasks.repeatable.name, [], {}, {}))).decode()
+    kept = f"application/x-python-serialize\nbinary\n{body}"
+    redis.set(f"longtask:arguments:{task_id}", kept)
 
     assert restart(client, task_id).status_code == 409

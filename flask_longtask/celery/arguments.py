@@ -10,7 +10,6 @@ from typing import Any
 
 from celery.result import AsyncResult
 from kombu import serialization
-from kombu.utils.json import dumps, loads
 
 from flask_longtask.celery.sending import restart_of
 
@@ -19,8 +18,9 @@ logger = logging.getLogger(__name__)
 #: The most characters of the text. The arguments of a larger task are not kept.
 LONGEST = 1_000_000
 
-#: Options of the message that is sent again.
-_OPTIONS = (*("routing_key", "priority", "serializer", "compression", "delivery_mode", "headers"),)
+#: Options of the message that is sent again, and those that Celery keeps in its headers.
+_OPTIONS = ("routing_key", "priority", "serializer", "compression", "delivery_mode", "headers")
+_HEADERS = ("shadow", "argsrepr", "kwargsrepr", "ignore_result")
 
 
 def keep(app: Any, name: str, message: Any, options: Mapping[str, Any]) -> str:
@@ -33,27 +33,17 @@ def keep(app: Any, name: str, message: Any, options: Mapping[str, Any]) -> str:
     is_part = headers["group"] or embedded["chain"] or embedded["chord"]
     if is_part or headers["retries"] or not getattr(task, "restartable", False):
         return ""
-    callbacks = {part: embedded[part] for part in ("callbacks", "errbacks")}
+    given = {option: options.get(option) for option in _OPTIONS}
+    given.update((option, headers[option]) for option in _HEADERS)
+    given.update((place, _name(options.get(place))) for place in ("queue", "exchange"))
+    given.update(link=embedded["callbacks"], link_error=embedded["errbacks"])
+    given["time_limit"], given["soft_time_limit"] = headers["timelimit"]
+    kept = (name, args, kwargs, {key: value for key, value in given.items() if value is not None})
     kind, encoding, body = serialization.dumps(  # type: ignore[no-untyped-call]
-        (args, kwargs, callbacks), options.get("serializer") or app.conf.task_serializer
+        kept, options.get("serializer") or app.conf.task_serializer
     )
-    time_limit, soft_time_limit = headers["timelimit"]
-    places = {place: _name(options.get(place)) for place in ("queue", "exchange")}
-    given = {
-        **{option: options.get(option) for option in _OPTIONS},
-        **places,
-        **{option: headers[option] for option in ("shadow", "argsrepr", "kwargsrepr")},
-        "ignore_result": headers["ignore_result"],
-        "time_limit": time_limit,
-        "soft_time_limit": soft_time_limit,
-    }
-    kept = {
-        "task": name,
-        "body": b64encode(body.encode(encoding) if isinstance(body, str) else body).decode(),
-        "content": [kind, encoding],
-        "options": {option: value for option, value in given.items() if value is not None},
-    }
-    text: str = dumps(kept)  # type: ignore[no-untyped-call]
+    data = body.encode(encoding) if isinstance(body, str) else body
+    text = f"{kind}\n{encoding}\n{b64encode(data).decode()}"
     if len(text) > LONGEST:
         logger.warning(
             "Task %s cannot be started again: its arguments take more than %d characters.",
@@ -67,23 +57,16 @@ def keep(app: Any, name: str, message: Any, options: Mapping[str, Any]) -> str:
 def send_again(app: Any, task_id: str, text: bytes) -> AsyncResult:
     """Send a task with what an earlier one was started with. Raises ValueError if that cannot be read."""
     try:
-        kept = loads(text)  # type: ignore[no-untyped-call]
         accepted = serialization.prepare_accept_content(app.conf.accept_content)  # type: ignore[no-untyped-call]
-        kind, encoding = kept["content"]
-        body = b64decode(kept["body"])
-        args, kwargs, callbacks = serialization.loads(body, kind, encoding, accept=accepted)  # type: ignore[no-untyped-call]
-        name = str(kept["task"])
-        options = dict(kept["options"])
+        kind, encoding, body = text.decode().split("\n")
+        kept = serialization.loads(b64decode(body), kind, encoding, accept=accepted)  # type: ignore[no-untyped-call]
+        name, args, kwargs, options = kept
+        name, options = str(name), dict(options)
     except Exception as error:  # the decoders' errors share no base class
         raise ValueError(f"The arguments of task {task_id} cannot be read: {error!r}") from error
     token = restart_of.set(task_id)
     try:
-        result: AsyncResult = app.send_task(
-            *(name, args, kwargs),
-            link=callbacks["callbacks"],
-            link_error=callbacks["errbacks"],
-            **options,
-        )
+        result: AsyncResult = app.send_task(name, args, kwargs, **options)
     finally:
         restart_of.reset(token)
     return result
