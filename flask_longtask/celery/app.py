@@ -47,13 +47,7 @@ DEFAULTS = {
     "broker_connection_max_retries": None,  # a worker waits for its broker as long as it takes
     # Redis's errors while it is full or a replica are temporary, like an outage, and must not end a worker.
     "broker_channel_error_retry": True,
-    # Publishing must succeed or fail while a user is waiting.
-    "task_publish_retry_policy": {
-        "max_retries": 1,
-        "interval_start": 0,
-        "interval_step": 0.1,
-        "errback": transport.give_up_on_silence,
-    },
+    "task_publish_retry_policy": transport.RETRY_POLICY,
     "broker_connection_timeout": 1.0,
     # Each start uses a connection of its own. With fewer, starts would wait for others that are waiting themselves.
     "broker_pool_limit": 100,

@@ -91,6 +91,15 @@ def give_up_on_silence(error: Exception, interval: float) -> None:
         raise OperationalError(str(error)) from error
 
 
+#: How sending a message is retried while a user is waiting: Celery's `task_publish_retry_policy`.
+RETRY_POLICY = {
+    "max_retries": 1,
+    "interval_start": 0,
+    "interval_step": 0.1,
+    "errback": give_up_on_silence,
+}
+
+
 def publisher_options(broker_url: str) -> dict[str, Any]:
     """Return further options for publishing, with which a silent broker is an error within a second."""
     if broker_url.startswith(("redis", "sentinel")):
