@@ -50,7 +50,7 @@ from flask_longtask.store import (
     Store,
     Stored,
 )
-from flask_longtask.store.pool import CheckedPool, WebPool
+from flask_longtask.store.pool import CheckedPool, Client, WebPool
 
 logger = logging.getLogger(__name__)
 
@@ -75,22 +75,22 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
     @cached_property
     def store(self) -> Store:
         """The store for web requests: it fails fast. Do not use it inside a task: see WebPool."""
-        return self._store(self._fast_pool(WebPool))
+        return self._store(Client(connection_pool=self._fast_pool(WebPool)))
 
     @cached_property
     def report_store(self) -> Store:
         """The store for a task's progress reports: it fails fast, since the task must go on."""
-        return self._store(self._fast_pool(CheckedPool))
+        return self._store(Client(connection_pool=self._fast_pool(CheckedPool)))
 
     @cached_property
     def patient_store(self) -> Store:
         """The store for the start and the end of a task: it waits and retries, as Celery's own `client` does."""
-        return self._store(self.client.connection_pool)
+        return self._store(Redis(connection_pool=self.client.connection_pool))
 
-    def _store(self, pool: ConnectionPool) -> Store:
+    def _store(self, client: Redis) -> Store:
         documents = self.task_keyprefix.decode()
         prefix = documents.removesuffix("celery-task-meta-")
-        return Store(Redis(connection_pool=pool), prefix, documents, self.expires or 0)
+        return Store(client, prefix, documents, self.expires or 0)
 
     @property
     def _impatient(self) -> dict[str, Any]:
@@ -111,6 +111,11 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
 
     def on_task_call(self, producer: Any, task_id: str) -> None:
         """Do nothing. Celery subscribes here to every task that it sends, but `AsyncResult.get` does so, too."""
+
+    def on_result_fulfilled(self, result: Any) -> None:
+        """Like Celery's, which looks for a subscription to end for every `AsyncResult` that is deleted."""
+        if self.result_consumer.subscribed_to:
+            super().on_result_fulfilled(result)
 
     # -- reading ---------------------------------------------------------------------------------
 
