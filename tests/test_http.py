@@ -24,6 +24,7 @@ from tests.processes import PATIENCE, RedisServer, WebServer, Worker, free_port,
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
 QUICK = {"steps": 1, "delay": 0}
+SLOW = {"steps": 60, "delay": 10}
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 #: A queue that no worker serves: what is put there waits.
@@ -597,7 +598,7 @@ def test_a_browser_is_told_what_it_has_started_newest_first_and_nothing_of_other
 
 def test_a_browser_without_javascript_gets_them_as_a_page(app: Any) -> None:
     mine, nobodys = app.test_client(), app.test_client()
-    first, second = [mine.post("/longtask", json=QUICK).json["task_id"] for _ in range(2)]
+    first, second = [mine.post("/longtask", json=SLOW).json["task_id"] for _ in range(2)]
     assert 'href="/tasks"' in mine.get("/").text
 
     answer = mine.get("/tasks", headers={"Accept": BROWSER})
