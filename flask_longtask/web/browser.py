@@ -26,17 +26,19 @@ def list_name() -> str | None:
     That saves a round trip if the view answers with `accepted(task)`, as a start route does. Until then it is only
     expected: `forget_expected` removes a task that was not passed to `accepted`.
     """
-    if "listed" in kept():
+    values = kept()
+    if "listed" in values:
         return None
     name = _users_list() or (owner.browser_to_be() if current_app.secret_key else None)
-    kept()["list"] = name
+    values["list"] = name
     return name
 
 
 def note_accepted(task_id: str) -> None:
     """Note that a task was accepted, and added to the list that `list_name` returned for it, if there was one."""
-    if name := kept().pop("list", None):
-        kept()["listed"] = name, task_id
+    values = kept()
+    if name := values.pop("list", None):
+        values["listed"] = name, task_id
 
 
 def forget_expected() -> None:
@@ -52,8 +54,9 @@ def remember(store: Store, task_id: str) -> None:
     An app without a SECRET_KEY has no sessions. Unless it knows the user, its tasks run but are not listed.
     """
     if name := _users_list() or (owner.ensure_browser() if current_app.secret_key else None):
-        if kept().get("listed") == (name, task_id):
-            del kept()["listed"]
+        values = kept()
+        if values.get("listed") == (name, task_id):
+            del values["listed"]
         else:
             asking_the_store(store.browsers.add)(name, task_id)
     elif (app := installed().flask_app) not in _warned:

@@ -22,9 +22,10 @@ def fields() -> Mapping[str, Any]:
     incomplete body, RequestEntityTooLarge (413) for a body over the limit, and UnsupportedMediaType (415) for other
     media types.
     """
-    if "fields" not in kept():
-        kept()["fields"] = _read_fields()
-    found: Mapping[str, Any] = kept()["fields"]
+    values = kept()
+    if "fields" not in values:
+        values["fields"] = _read_fields()
+    found: Mapping[str, Any] = values["fields"]
     return found
 
 

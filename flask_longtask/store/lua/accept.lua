@@ -54,8 +54,7 @@ end
 
 local function add_to_browser(browser)
     local list = key('browser', browser.name)
-    put('LPUSH', list, id)
-    redis.call('LTRIM', list, 0, browser.most - 1)
+    push(list, browser.most, id)
     redis.call('EXPIRE', list, browser.seconds)
 end
 

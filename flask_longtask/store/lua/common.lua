@@ -22,22 +22,31 @@ local function load(name)
 end
 
 -- Puts something into a key, and replaces one of another type. This must not fail: the script has written already.
+-- Returns what the command returns.
 local function put(command, name, ...)
     local added = redis.pcall(command, name, ...)
     if type(added) == 'table' and added.err then
         redis.call('DEL', name)
-        redis.call(command, name, ...)
+        added = redis.call(command, name, ...)
+    end
+    return added
+end
+
+-- Puts an item in front of a list, and keeps only its first `most` items.
+local function push(list, most, item)
+    if put('LPUSH', list, item) > most then
+        redis.call('LTRIM', list, 0, most - 1)
     end
 end
 
--- Appends to a list, and keeps only its last items.
+-- Appends to a list, and keeps only its last `most` items.
 local function append(list, most, ...)
-    put('RPUSH', list, ...)
-    redis.call('LTRIM', list, -most, -1)
+    if put('RPUSH', list, ...) > most then
+        redis.call('LTRIM', list, -most, -1)
+    end
 end
 
 local function ring(queue)
-    put('LPUSH', key('bell', queue), 1)
-    redis.call('LTRIM', key('bell', queue), 0, 99)
+    push(key('bell', queue), 100, 1)
     redis.call('EXPIRE', key('bell', queue), 60)
 end

@@ -73,8 +73,9 @@ class FlaskRequests(Requests):
     def claim(self) -> Claim | None:
         if not _applies():
             return None
-        number = kept().get("claims", 0)
-        kept()["claims"] = number + 1
+        values = kept()
+        number = values.get("claims", 0)
+        values["claims"] = number + 1
         return _claim(number)
 
     def owner(self) -> str | None:
@@ -196,12 +197,13 @@ def _key() -> str:
 
 
 def _claim(number: int) -> Claim:
-    if "body" not in kept():
-        kept().update(body=_fingerprint(), owned_by=owner())
+    values = kept()
+    if "body" not in values:
+        values.update(body=_fingerprint(), owned_by=owner())
     name = blake2b(digest_size=16)
-    _add(name, *kept()["owned_by"], request.method, request.script_root + request.path)
+    _add(name, *values["owned_by"], request.method, request.script_root + request.path)
     _add(name, _key(), str(number))
-    return Claim(name.hexdigest(), kept()["body"])
+    return Claim(name.hexdigest(), values["body"])
 
 
 def _fingerprint() -> str:

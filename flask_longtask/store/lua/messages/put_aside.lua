@@ -16,8 +16,7 @@ if held then
     queue = type(entry[2]) == 'string' and entry[2] or queue
 end
 local entry = {at = now, queue = queue, reason = options.reason, message = string.sub(text, 1, options.longest)}
-redis.call('LPUSH', key('rejected'), cjson.encode(entry))
-redis.call('LTRIM', key('rejected'), 0, options.most - 1)
+push(key('rejected'), options.most, cjson.encode(entry))
 redis.call('EXPIRE', key('rejected'), options.kept)
 if held then
     redis.call('HDEL', key('held', options.worker), options.tag)
