@@ -22,6 +22,20 @@ def arguments_of(redis: Redis, task_id: str) -> Any:
     return redis.get(f"longtask:arguments:{task_id}")
 
 
+#: The body of a message without arguments.
+BODY = b'[[], {}, {"callbacks": null, "errbacks": null}]'
+
+
+def kept(
+    options: str = f'{{"name": "{tasks.repeatable.name}"}}',
+    kind: str = "application/json",
+    encoding: str = "utf-8",
+    body: bytes = BODY,
+) -> str:
+    """What is kept of a task, with some part of it replaced."""
+    return f"{options}\n{kind}\n{encoding}\n{b64encode(body).decode()}"
+
+
 def restart(client: Any, task_id: str, **options: Any) -> Any:
     return client.post(f"/status/{task_id}/restart", **options)
 
@@ -201,10 +215,8 @@ def test_arguments_that_are_too_large_are_not_kept(
 @pytest.mark.parametrize(
     "text",
     [
-        "no lines",
-        "{}",
-        "application/json\nutf-8\nno Base64",
-        f"application/json\nutf-8\n{b64encode(b'{}')}",
+        *("no lines", "{}", kept("no JSON"), kept("[]"), kept("{}")),
+        *(kept(body=b"no JSON"), kept(body=b"{}"), kept(body=b"[1, 2, 3]"), kept()[:-1]),
     ],
 )
 def test_kept_arguments_that_cannot_be_read_start_nothing(
@@ -217,13 +229,21 @@ def test_kept_arguments_that_cannot_be_read_start_nothing(
     assert restart(client, task_id).status_code == 409
 
 
+def test_a_task_starts_again_with_what_was_kept(client: Any, redis: Redis, ended: Status) -> None:
+    task_id = tasks.repeatable.delay().id
+    ended(task_id)
+    redis.set(f"longtask:arguments:{task_id}", kept())
+
+    assert restart(client, task_id).status_code == 202
+
+
 def test_pickled_arguments_are_not_read_where_the_app_does_not_accept_them(
     client: Any, redis: Redis, ended: Status
 ) -> None:
     task_id = tasks.repeatable.delay().id
     ended(task_id)
-    body = b64encode(pickle.dumps((tasks.repeatable.name, [], {}, {}))).decode()
-    kept = f"application/x-python-serialize\nbinary\n{body}"
-    redis.set(f"longtask:arguments:{task_id}", kept)
+    body = pickle.dumps(json.loads(BODY))
+    text = kept(kind="application/x-python-serialize", encoding="binary", body=body)
+    redis.set(f"longtask:arguments:{task_id}", text)
 
     assert restart(client, task_id).status_code == 409

@@ -10,6 +10,7 @@ from typing import Any
 
 from celery.result import AsyncResult
 from kombu import serialization
+from kombu.utils.json import dumps, loads
 
 from flask_longtask.celery.sending import restart_of
 
@@ -29,21 +30,21 @@ def keep(app: Any, name: str, message: Any, options: Mapping[str, Any]) -> str:
     `message` and `options` are those with which Celery sends the task.
     """
     task, headers = app.tasks.get(name), message.headers
-    args, kwargs, embedded = message.body
+    embedded = message.body[2]
     is_part = headers["group"] or embedded["chain"] or embedded["chord"]
     if is_part or headers["retries"] or not getattr(task, "restartable", False):
         return ""
     given = {option: options.get(option) for option in _OPTIONS}
     given.update((option, headers[option]) for option in _HEADERS)
     given.update((place, _name(options.get(place))) for place in ("queue", "exchange"))
-    given.update(link=embedded["callbacks"], link_error=embedded["errbacks"])
-    given["time_limit"], given["soft_time_limit"] = headers["timelimit"]
-    kept = (name, args, kwargs, {key: value for key, value in given.items() if value is not None})
+    given["name"], (given["time_limit"], given["soft_time_limit"]) = name, headers["timelimit"]
+    given = {option: value for option, value in given.items() if value is not None}
+    # As they are in the message: by the task's serializer, and beside it as JSON.
     kind, encoding, body = serialization.dumps(  # type: ignore[no-untyped-call]
-        kept, options.get("serializer") or app.conf.task_serializer
+        message.body, options.get("serializer") or app.conf.task_serializer
     )
     data = body.encode(encoding) if isinstance(body, str) else body
-    text = f"{kind}\n{encoding}\n{b64encode(data).decode()}"
+    text = "\n".join((dumps(given), kind, encoding, b64encode(data).decode()))  # type: ignore[no-untyped-call]
     if len(text) > LONGEST:
         logger.warning(
             "Task %s cannot be started again: its arguments take more than %d characters.",
@@ -57,16 +58,19 @@ def keep(app: Any, name: str, message: Any, options: Mapping[str, Any]) -> str:
 def send_again(app: Any, task_id: str, text: bytes) -> AsyncResult:
     """Send a task with what an earlier one was started with. Raises ValueError if that cannot be read."""
     try:
+        given, kind, encoding, body = text.decode().split("\n")
         accepted = serialization.prepare_accept_content(app.conf.accept_content)  # type: ignore[no-untyped-call]
-        kind, encoding, body = text.decode().split("\n")
-        kept = serialization.loads(b64decode(body), kind, encoding, accept=accepted)  # type: ignore[no-untyped-call]
-        name, args, kwargs, options = kept
-        name, options = str(name), dict(options)
+        args, kwargs, embedded = serialization.loads(  # type: ignore[no-untyped-call]
+            b64decode(body), kind, encoding, accept=accepted
+        )
+        callbacks = {"link": embedded["callbacks"], "link_error": embedded["errbacks"]}
+        options = {**loads(given), **callbacks, "args": args, "kwargs": kwargs}  # type: ignore[no-untyped-call]
+        options["name"] = str(options["name"])
     except Exception as error:  # the decoders' errors share no base class
         raise ValueError(f"The arguments of task {task_id} cannot be read: {error!r}") from error
     token = restart_of.set(task_id)
     try:
-        result: AsyncResult = app.send_task(name, args, kwargs, **options)
+        result: AsyncResult = app.send_task(**options)
     finally:
         restart_of.reset(token)
     return result
