@@ -40,7 +40,12 @@ class Secretive(list[str]):
 
 @pytest.mark.parametrize(
     "arguments",
-    [([1],), {"a": {}}, (b"x",), ("it's",), ("\n",), ("x" * LONGEST,), Secretive(["a"]), "text"],
+    [
+        *(([1],), {"a": {}}, (b"x",), ("it's",), ("\n",), Secretive(["a"]), "text", None),
+        # Celery cuts off what is long, and does not look at the rest.
+        *(["x" * 10_000_000], [10**5000], [0] * 1000, ["x" * 99] * 11),
+    ],
+    ids=lambda arguments: repr(arguments)[:20] if arguments != [10**5000] else "long",
 )
 def test_other_arguments_are_left_to_celery(arguments: Any) -> None:
     assert short_repr(arguments, LONGEST) is None
