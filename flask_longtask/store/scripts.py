@@ -55,20 +55,25 @@ class Scripts:
     ) -> Any:
         """Run `lua/<name>.lua`; the name may have a folder. Options that are None are left out, since Lua has no null.
 
-        Raises redis.exceptions.ConnectionError if Redis accepts no writes, which is temporary, like an outage, and if
-        a key was of the wrong type. Such keys are mended first.
+        If a key is of the wrong type, such keys are removed, and the script runs again.
+
+        Raises redis.exceptions.ConnectionError if Redis accepts no writes, which is temporary, like an outage.
         """
         script = self._scripts.get(name)
         if script is None:
             script = self._scripts[name] = Script(self._client, _source(name))
+        texts = [self._pack(options), *arguments]
         try:
-            return script(keys, [self._pack(options), *arguments], client=pipeline)
-        except ResponseError as error:
-            is_not_ours = any(word in str(error) for word in _NOT_OURS)
-            if is_not_ours:
+            try:
+                return script(keys, texts, client=pipeline)
+            except ResponseError as error:
+                if not any(word in str(error) for word in _NOT_OURS):
+                    raise
                 self.mend()  # unless another process has just done so
-            cannot_write = any(word in str(error) for word in _CANNOT_WRITE)
-            if is_not_ours or cannot_write or isinstance(error, _CANNOT_WRITE_ERRORS):
+                return script(keys, texts, client=pipeline)
+        except ResponseError as error:
+            temporary = (*_CANNOT_WRITE, *_NOT_OURS)
+            if isinstance(error, _CANNOT_WRITE_ERRORS) or any(w in str(error) for w in temporary):
                 raise RedisConnectionError(str(error)) from error
             raise
 

@@ -49,6 +49,21 @@ def test_a_call_that_arrives_twice_sends_one_message(store: Store, redis: Redis)
     assert record_of(store, "a")["attempt"] == 1
 
 
+@pytest.mark.parametrize("name", ["open", "number", "queues", "waiting:q", "bell:q"])
+def test_a_key_of_another_type_is_removed_and_the_task_accepted(
+    store: Store, redis: Redis, name: str
+) -> None:
+    key = f"{store.keys.prefix}{name}"
+    if name == "number":
+        redis.sadd(key, "a stranger")
+    else:
+        redis.set(key, "a stranger")
+
+    assert send(store, "a").outcome is Accepted.ACCEPTED
+    assert count_messages(redis) == 1
+    assert store.tasks.ahead([("q", "a")]) == [0]
+
+
 def test_urgent_tasks_are_ahead_of_the_others_and_each_in_the_order_they_came(store: Store) -> None:
     ahead = [
         send(store, "patient 1", urgent=False).ahead,

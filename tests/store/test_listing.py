@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from redis import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
 
 from flask_longtask.store import Event, Store
 from flask_longtask.store.listing import Position, Which
@@ -253,8 +252,6 @@ def test_a_list_of_the_wrong_type_is_mended(store: Store, redis: Redis) -> None:
     assert ids(store, "open") == []
 
     redis.set(store.keys.open, "x")
-    with pytest.raises(RedisConnectionError):  # the sender tries again
-        send(store, "a")
     send(store, "a")
     assert ids(store, "open") == ["a"]
 
