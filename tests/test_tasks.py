@@ -694,7 +694,7 @@ def test_a_checkpoint_that_redis_does_not_take_is_logged_and_the_task_goes_on(
     backend = app.extensions["celery"].backend
     request = Context(id=str(uuid.uuid4()))
     remember(request, Run("tests", "tests", 1, nonce="1", attempt=1))
-    with mock.patch.dict(vars(backend), report_store=Store(Redis(port=free_port()))):
+    with mock.patch.dict(vars(backend), store=Store(Redis(port=free_port()))):
         assert backend.keep_checkpoint(request.id, b"1", request) is None
 
     assert f"A checkpoint of task {request.id} could not be stored: " in caplog.text

@@ -50,7 +50,7 @@ from flask_longtask.store import (
     Store,
     Stored,
 )
-from flask_longtask.store.pool import CheckedPool, Client, WebPool
+from flask_longtask.store.pool import Client, Pool
 
 logger = logging.getLogger(__name__)
 
@@ -74,13 +74,8 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
 
     @cached_property
     def store(self) -> Store:
-        """The store for web requests: it fails fast. Do not use it inside a task: see WebPool."""
-        return self._store(Client(connection_pool=self._fast_pool(WebPool)))
-
-    @cached_property
-    def report_store(self) -> Store:
-        """The store for a task's progress reports: it fails fast, since the task must go on."""
-        return self._store(Client(connection_pool=self._fast_pool(CheckedPool)))
+        """The store for requests and for a task's reports: it fails fast."""
+        return self._store(Client(connection_pool=self._fast_pool()))
 
     @cached_property
     def patient_store(self) -> Store:
@@ -106,8 +101,8 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
             "retry": Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
         }
 
-    def _fast_pool(self, pool_class: type[WebPool]) -> ConnectionPool:
-        return pool_class(wait=WEB_TIMEOUT, **self._impatient)
+    def _fast_pool(self) -> ConnectionPool:
+        return Pool(wait=WEB_TIMEOUT, **self._impatient)
 
     def on_task_call(self, producer: Any, task_id: str) -> None:
         """Do nothing. Celery subscribes here to every task that it sends, but `AsyncResult.get` does so, too."""
@@ -249,9 +244,7 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
             return self._keep_trying(task_id, Event.REST, document, run, **fields)
         fields = {} if state == states.STARTED else _report(task_id, result, request)
         try:
-            return self.report_store.tasks.record_event(
-                task_id, Event.REPORT, document, run=run, **fields
-            )
+            return self.store.tasks.record_event(task_id, Event.REPORT, document, run=run, **fields)
         except self.connection_errors as error:
             logger.warning("Progress of task %s could not be stored: %s", task_id, error)
             return None
@@ -259,7 +252,7 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
     def keep_checkpoint(self, task_id: str, checkpoint: bytes, request: Any) -> Change | None:
         """Keep a value for a task's next attempt. Returns the outcome, or None while Redis is away."""
         try:
-            return self.report_store.tasks.record_event(
+            return self.store.tasks.record_event(
                 task_id, Event.CHECKPOINT, checkpoint, run=run_of(request)
             )
         except self.connection_errors as error:
@@ -282,7 +275,7 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
         Returns False if they cannot be kept now. Raises redis.exceptions.RedisError if Redis does not answer soon.
         """
         run = run_of(request)
-        return run is None or self.report_store.history.log(request.id, run, before, lines)
+        return run is None or self.store.history.log(request.id, run, before, lines)
 
     def start(self, task_id: str, run: Run, document: bytes | str = "", **fields: Any) -> Change:
         """Record the start of an attempt. `fields` say what its worker's pool cannot do."""

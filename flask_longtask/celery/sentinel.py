@@ -29,5 +29,5 @@ class SentinelBackend(RedisBackend, celery_redis.SentinelBackend):  # type: igno
         pool.connection_class = type("Connection", (_Closing, pool.connection_class), {})
         return pool
 
-    def _fast_pool(self, pool_class: object) -> ConnectionPool:
+    def _fast_pool(self) -> ConnectionPool:
         return self._get_pool(**self._impatient)

@@ -1,4 +1,4 @@
-"""The parts of the store that need no task: batched reads, a web process's connection pool, the clock."""
+"""The parts of the store that need no task: batched reads, connections to Redis, the clock."""
 
 import os
 import threading
@@ -10,14 +10,14 @@ import pytest
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import MaxConnectionsError, RedisError
+from redis.exceptions import MaxConnectionsError, RedisError, ResponseError
 from redis.retry import Retry
 
 from flask_longtask.store import Store
 from flask_longtask.store.batch import BatchedReads
 from flask_longtask.store.clock import Clock
-from flask_longtask.store.pool import CheckedPool, WebPool
-from tests.processes import PATIENCE, RedisServer, wait_until
+from flask_longtask.store.pool import Client, Pool
+from tests.processes import RedisServer, wait_until
 from tests.store.actors import Attempt, record_of, send
 
 # -- batched reads ---------------------------------------------------------------------------------
@@ -139,12 +139,12 @@ def test_an_outage_is_everybodys(batched: BatchedReads[int], reader: Reader) -> 
     assert batched.read([5]) == [50]
 
 
-# -- the connections of a web process --------------------------------------------------------------
+# -- connections -----------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=[WebPool, CheckedPool])
-def pool(request: pytest.FixtureRequest, store_server: RedisServer) -> Iterator[WebPool]:
-    pool = request.param(
+@pytest.fixture
+def pool(store_server: RedisServer) -> Iterator[Pool]:
+    pool = Pool(
         wait=0.05,
         max_connections=2,
         host="127.0.0.1",
@@ -155,14 +155,14 @@ def pool(request: pytest.FixtureRequest, store_server: RedisServer) -> Iterator[
     pool.disconnect()
 
 
-def test_a_connection_is_used_again(pool: WebPool) -> None:
-    client = Redis(connection_pool=pool)
+def test_a_connection_is_used_again(pool: Pool) -> None:
+    client = Client(connection_pool=pool)
     for _ in range(5):
         assert client.ping()
     assert len(pool.idle) == 1
 
 
-def test_who_finds_all_connections_in_use_waits_for_one(pool: WebPool) -> None:
+def test_who_finds_all_connections_in_use_waits_for_one(pool: Pool) -> None:
     connections = [pool.get_connection() for _ in range(2)]
     with pytest.raises(MaxConnectionsError):
         pool.get_connection()
@@ -176,8 +176,8 @@ def test_who_finds_all_connections_in_use_waits_for_one(pool: WebPool) -> None:
     pool.release(connections.pop())
 
 
-def test_a_connection_that_has_died_is_replaced(pool: WebPool, redis: Redis) -> None:
-    client = Redis(connection_pool=pool)
+def test_a_connection_that_has_died_is_replaced(pool: Pool, redis: Redis) -> None:
+    client = Client(connection_pool=pool)
     name = client.client_id()
     redis.client_kill_filter(_id=name)
 
@@ -185,25 +185,38 @@ def test_a_connection_that_has_died_is_replaced(pool: WebPool, redis: Redis) -> 
     assert len(pool.idle) == 1
 
 
-@pytest.mark.parametrize("pool", [CheckedPool], indirect=True)
 def test_an_answer_that_was_not_read_is_not_taken_for_that_of_the_next_command(
-    pool: CheckedPool,
+    pool: Pool, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connection = pool.get_connection()
-    connection.send_command("PING")
-    assert connection.can_read(
-        timeout=PATIENCE
-    )  # the answer has come, and an exception before it was read
-    pool.release(connection)
+    client = Client(connection_pool=pool)
+    client.ping()  # connects, which sends commands of its own
 
-    assert Redis(connection_pool=pool).echo("next") == b"next"
-    assert pool.idle == [connection]
+    def interrupted(*args: Any, **options: Any) -> None:
+        raise Interrupted
+
+    with monkeypatch.context() as before_the_answer:
+        before_the_answer.setattr(client, "parse_response", interrupted)
+        with pytest.raises(Interrupted):
+            client.echo("interrupted")
+
+    assert client.echo("next") == b"next"
+    assert len(pool.idle) == 1
+
+
+def test_a_connection_is_kept_when_redis_answers_with_an_error(pool: Pool) -> None:
+    client = Client(connection_pool=pool)
+    name = client.client_id()
+
+    with pytest.raises(ResponseError):
+        client.execute_command("NO SUCH COMMAND")
+
+    assert client.client_id() == name
 
 
 def test_a_forked_process_takes_none_of_its_parents_connections(
-    pool: WebPool, monkeypatch: pytest.MonkeyPatch
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = Redis(connection_pool=pool)
+    client = Client(connection_pool=pool)
     client.ping()
     (parents,) = pool.idle
     monkeypatch.setattr(pool, "process", os.getpid() + 1)
