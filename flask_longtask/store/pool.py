@@ -56,23 +56,45 @@ class Pool(ConnectionPool):
         super().reset()
         self.idle = []
         self.process = os.getpid()
-        self.free = threading.Semaphore(self.max_connections)
+        self.released = threading.Condition()
+        self.waiting = 0
 
     def get_connection(self, *args: Any, **options: Any) -> Any:
         if self.process != os.getpid():
             self.reset()  # a forked process must not use its parent's connections
-        if not self.free.acquire(timeout=self.wait):
-            raise MaxConnectionsError(
-                f"All {self.max_connections} connections to Redis are in use."
-            )
+        # Most often without a lock: an exception from a signal, such as a task's soft time limit, can leave a lock of
+        # `threading` locked for ever. Taking an item from a list is one step.
+        if connection := self._idle_one():
+            return connection
+        try:
+            return self.make_connection()  # it connects when it is used
+        except MaxConnectionsError:
+            return self._wait_for_one()
+
+    def _idle_one(self) -> Any:
         try:
             return self.idle.pop()
         except IndexError:
-            return self.make_connection()  # it connects when it is used
+            return None
+
+    def _wait_for_one(self) -> Any:
+        with self.released:
+            self.waiting += 1
+            try:
+                connection = self.released.wait_for(self._idle_one, self.wait)
+            finally:
+                self.waiting -= 1
+        if connection is None:
+            raise MaxConnectionsError(
+                f"All {self.max_connections} connections to Redis are in use."
+            )
+        return connection
 
     def release(self, connection: Any) -> None:
         self.idle.append(connection)
-        self.free.release()
+        if self.waiting:
+            with self.released:
+                self.released.notify()
 
     def disconnect(self, inuse_connections: bool = True) -> None:
         for connection in self.idle:
