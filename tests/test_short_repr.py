@@ -7,7 +7,7 @@ from celery.utils.saferepr import saferepr
 from hypothesis import given
 from hypothesis import strategies as some
 
-from flask_longtask.celery.short_repr import short_repr
+from flask_longtask.celery.arguments import short_repr
 
 LONGEST = 1024
 

@@ -23,7 +23,6 @@ from flask_longtask.celery import arguments
 from flask_longtask.celery.broker.queues import QueueFull, count_waiting
 from flask_longtask.celery.broker.transport import RETRY_POLICY
 from flask_longtask.celery.sending import NotAccepted, Sending, parent, restart_of, sending
-from flask_longtask.celery.short_repr import short_repr
 from flask_longtask.store import Accepted, Claim, Queue, Record, Store
 
 logger = logging.getLogger(__name__)
@@ -107,9 +106,9 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
             **options: Any,
         ) -> Any:
             if options.get("argsrepr") is None:
-                options["argsrepr"] = short_repr(args or (), self.argsrepr_maxsize)
+                options["argsrepr"] = arguments.short_repr(args or (), self.argsrepr_maxsize)
             if options.get("kwargsrepr") is None:
-                options["kwargsrepr"] = short_repr(kwargs or {}, self.kwargsrepr_maxsize)
+                options["kwargsrepr"] = arguments.short_repr(kwargs or {}, self.kwargsrepr_maxsize)
             return create(task_id, name, args, kwargs, *more, **options)
 
         return create_task_message
