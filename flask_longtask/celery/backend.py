@@ -16,7 +16,7 @@ from celery.backends import redis as celery_redis
 from celery.exceptions import TaskRevokedError
 from celery.result import AsyncResult
 from redis import ConnectionError as RedisConnectionError
-from redis import ConnectionPool, Redis
+from redis import ConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
@@ -75,17 +75,17 @@ class RedisBackend(celery_redis.RedisBackend):  # type: ignore[misc]  # Celery h
     @cached_property
     def store(self) -> Store:
         """The store for requests and for a task's reports: it fails fast."""
-        return self._store(Client(connection_pool=self._fast_pool()))
+        return self._store(self._fast_pool())
 
     @cached_property
     def patient_store(self) -> Store:
         """The store for the start and the end of a task: it waits and retries, as Celery's own `client` does."""
-        return self._store(Redis(connection_pool=self.client.connection_pool))
+        return self._store(self.client.connection_pool)
 
-    def _store(self, client: Redis) -> Store:
+    def _store(self, pool: ConnectionPool) -> Store:
         documents = self.task_keyprefix.decode()
         prefix = documents.removesuffix("celery-task-meta-")
-        return Store(client, prefix, documents, self.expires or 0)
+        return Store(Client(connection_pool=pool), prefix, documents, self.expires or 0)
 
     @property
     def _impatient(self) -> dict[str, Any]:

@@ -1,7 +1,6 @@
-"""A client of Redis, and a pool of its connections, that cost less than redis-py's own.
+"""A client of Redis, and a pool of its connections for requests and reports, that cost less than redis-py's own.
 
-They are for requests and for a task's reports. They leave out redis-py's measurements for OpenTelemetry, which take a
-third of the time of a command.
+They leave out redis-py's measurements for OpenTelemetry, which take a third of the time of a command.
 """
 
 import os

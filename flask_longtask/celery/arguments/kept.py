@@ -34,10 +34,15 @@ def keep(app: Any, name: str, message: Any, options: Mapping[str, Any]) -> str:
     is_part = headers["group"] or embedded["chain"] or embedded["chord"]
     if is_part or headers["retries"] or not getattr(task, "restartable", False):
         return ""
-    given = {option: options.get(option) for option in _OPTIONS}
-    given.update((option, headers[option]) for option in _HEADERS)
-    given.update((place, _name(options.get(place))) for place in ("queue", "exchange"))
-    given["name"], (given["time_limit"], given["soft_time_limit"]) = name, headers["timelimit"]
+    time_limit, soft_time_limit = headers["timelimit"]
+    given = {
+        "name": name,
+        **{option: options.get(option) for option in _OPTIONS},
+        **{place: _name(options.get(place)) for place in ("queue", "exchange")},
+        **{option: headers[option] for option in _HEADERS},
+        "time_limit": time_limit,
+        "soft_time_limit": soft_time_limit,
+    }
     given = {option: value for option, value in given.items() if value is not None}
     # As they are in the message: by the task's serializer, and beside it as JSON.
     kind, encoding, body = serialization.dumps(  # type: ignore[no-untyped-call]
